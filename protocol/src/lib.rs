@@ -31,5 +31,5 @@ pub use emit::{FRAME_OCTETS_MAX, Stamp, emit, emit_idle};
 pub use frame::{Frame, IDLE_OCTETS_MAX, Telemetry};
 pub use packet::{Apid, Body, KINDS, Kind, Packet};
 pub use sequence::Sequence;
-pub use spacecraft::{SpacecraftId, SpacecraftName};
+pub use spacecraft::{NotASpacecraft, SpacecraftId, SpacecraftName};
 pub use time::CdsTime;

@@ -1,0 +1,248 @@
+//! Samples on their way from the doors to the writers: many in one buffer, so that one send over a
+//! channel carries hundreds.
+//!
+//! Bounded: a [`Pool`] hands out at most as many chunks as it was made for. When none is free the
+//! caller sheds what it holds and counts it.
+//!
+//! Layout of one record, little-endian: received_at in µs since 1970 (i64), octets that follow
+//! (u16), what they are (u8: 0 a frame as received, 1 a JSON sample), then the octets.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use protocol::{Apid, SpacecraftId, Telemetry};
+
+use crate::sparse::Sparse;
+
+/// Octets in a chunk: some 400 health frames, small enough to stay in the processor's cache
+/// between the socket and the writer.
+pub const CHUNK_OCTETS: usize = 32 * 1_024;
+
+/// A buffer of samples, all for one writer.
+pub struct Chunk {
+    octets: Vec<u8>,
+    samples: u64,
+}
+
+/// One sample and when it arrived.
+pub struct Record<'a> {
+    /// Arrival in µs since 1970.
+    pub received_us: i64,
+    /// What arrived.
+    pub sample: Sample<'a>,
+}
+
+/// What a door let in.
+pub enum Sample<'a> {
+    /// A frame, all of it.
+    Frame(Telemetry<'a>),
+    /// Some channels, by HTTP.
+    Sparse(Box<Sparse>),
+}
+
+impl Chunk {
+    /// An empty chunk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            octets: Vec::with_capacity(CHUNK_OCTETS),
+            samples: 0,
+        }
+    }
+
+    /// Samples in it.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Appends a frame; false, and nothing done, when it has no room.
+    #[inline]
+    pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
+        self.push(received_us, TAG_FRAME, frame.octets())
+    }
+
+    /// Appends a sparse sample; false, and nothing done, when it has no room.
+    pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
+        self.push(received_us, TAG_SPARSE, &sample.to_octets())
+    }
+
+    /// The samples, in the order in which they were appended.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut rest = &self.octets[..];
+        std::iter::from_fn(move || {
+            let (head, tail) = rest.split_first_chunk::<HEAD_OCTETS>()?;
+            let received_us = i64::from_le_bytes(*head.first_chunk()?);
+            let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
+            let (octets, tail) = tail.split_at_checked(length)?;
+            rest = tail;
+            let sample = match head[10] {
+                TAG_FRAME => Sample::Frame(Telemetry::from_checked(octets)?),
+                _ => Sample::Sparse(Box::new(Sparse::from_octets(octets)?)),
+            };
+            Some(Record {
+                received_us,
+                sample,
+            })
+        })
+    }
+
+    #[inline]
+    fn push(&mut self, received_us: i64, tag: u8, octets: &[u8]) -> bool {
+        if self.octets.len() + HEAD_OCTETS + octets.len() > CHUNK_OCTETS {
+            return false;
+        }
+        let mut head = [0; HEAD_OCTETS];
+        head[..8].copy_from_slice(&received_us.to_le_bytes());
+        head[8..10].copy_from_slice(&(octets.len() as u16).to_le_bytes());
+        head[10] = tag;
+        self.octets.extend_from_slice(&head);
+        self.octets.extend_from_slice(octets);
+        self.samples += 1;
+        true
+    }
+
+    fn clear(&mut self) {
+        self.octets.clear();
+        self.samples = 0;
+    }
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Record<'_> {
+    /// Who sent it.
+    #[must_use]
+    pub fn spacecraft(&self) -> SpacecraftId {
+        match &self.sample {
+            Sample::Frame(frame) => frame.spacecraft(),
+            Sample::Sparse(sample) => sample.spacecraft,
+        }
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn apid(&self) -> Apid {
+        match &self.sample {
+            Sample::Frame(frame) => frame.apid(),
+            Sample::Sparse(sample) => sample.kind().apid,
+        }
+    }
+
+    /// When it was generated, in µs since 1970.
+    #[must_use]
+    pub fn generated_us(&self) -> i64 {
+        match &self.sample {
+            Sample::Frame(frame) => frame.time().unix_us(),
+            Sample::Sparse(sample) => sample.time_us,
+        }
+    }
+}
+
+/// A bounded supply of chunks, shared by the doors and one writer.
+#[derive(Clone)]
+pub struct Pool {
+    free: Receiver<Chunk>,
+    give: Sender<Chunk>,
+    made: Arc<AtomicUsize>,
+    chunks_max: usize,
+}
+
+impl Pool {
+    /// A pool of at most `chunks_max` chunks, made when first needed.
+    #[must_use]
+    pub fn new(chunks_max: usize) -> Self {
+        let (give, free) = bounded(chunks_max);
+        Self {
+            free,
+            give,
+            made: Arc::default(),
+            chunks_max,
+        }
+    }
+
+    /// An empty chunk, if one is free.
+    #[must_use]
+    pub fn take(&self) -> Option<Chunk> {
+        if let Ok(chunk) = self.free.try_recv() {
+            return Some(chunk);
+        }
+        let more = |made| (made < self.chunks_max).then_some(made + 1);
+        self.made
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        Some(Chunk::new())
+    }
+
+    /// Takes a chunk back.
+    pub fn give_back(&self, mut chunk: Chunk) {
+        chunk.clear();
+        // There is always room: no more chunks exist than the channel holds.
+        let _kept = self.give.try_send(chunk);
+    }
+}
+
+const HEAD_OCTETS: usize = 8 + 2 + 1;
+const TAG_FRAME: u8 = 0;
+const TAG_SPARSE: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{
+        CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Sequence, Stamp, emit, health::Health,
+    };
+
+    #[test]
+    fn what_goes_in_comes_out_in_order() {
+        let stamp = Stamp {
+            spacecraft: SpacecraftId::new(3).unwrap(),
+            boot_count: 1,
+            sequence: Sequence::new(9),
+            time: CdsTime {
+                day: 24_837,
+                ms: 5,
+                us: 6,
+            },
+        };
+        let mut out = [0; FRAME_OCTETS_MAX];
+        let octets = emit(&stamp, &Packet::Health(Health::default()), &mut out);
+        let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(octets).next(|_| true) else {
+            panic!("refused");
+        };
+        let mut sparse = Sparse::new(&protocol::attitude::KIND, stamp.spacecraft, 77);
+        sparse.set(2, -0.5);
+        let mut chunk = Chunk::new();
+        assert!(chunk.push_frame(&frame, 1_000));
+        assert!(chunk.push_sparse(&sparse, 2_000));
+        let mut records = chunk.records();
+        let first = records.next().unwrap();
+        assert_eq!(first.received_us, 1_000);
+        assert!(matches!(first.sample, Sample::Frame(f) if f.octets() == octets));
+        let second = records.next().unwrap();
+        assert_eq!((second.received_us, second.generated_us()), (2_000, 77));
+        assert!(matches!(second.sample, Sample::Sparse(s) if *s == sparse));
+        assert!(records.next().is_none());
+        drop(records);
+        while chunk.push_frame(&frame, 0) {}
+        assert_eq!(chunk.records().count() as u64, chunk.samples());
+    }
+
+    #[test]
+    fn a_pool_has_an_end() {
+        let pool = Pool::new(2);
+        let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
+        assert!(pool.take().is_none());
+        pool.give_back(first);
+        pool.give_back(second);
+        assert!(pool.take().is_some() && pool.take().is_some());
+        assert!(pool.take().is_none());
+    }
+}

@@ -1,0 +1,437 @@
+//! Options: from the command line, the environment and a TOML file, in that order of precedence.
+//! Each is declared once, here; the file's keys are the options' names.
+
+mod file;
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ipnet::IpNet;
+
+use crate::spacecraft::SpacecraftSet;
+
+/// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
+#[derive(Debug, Parser)]
+#[command(name = "receiver", version, about)]
+pub struct Cli {
+    /// What to do; `run` when left out.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive and store until a signal comes (the default)
+    Run(Box<RunOptions>),
+    /// Create the tables, or bring them up to date
+    Migrate(Box<MigrateOptions>),
+}
+
+/// Options of `receiver run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// UDP address to receive frames on; may be given several times
+    #[arg(
+        long,
+        env = "ORBITSTREAM_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:10015"
+    )]
+    pub listen: Vec<SocketAddr>,
+
+    /// TCP address of the HTTP server: JSON samples, metrics, health
+    #[arg(
+        long,
+        env = "ORBITSTREAM_HTTP",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:3000"
+    )]
+    pub http: SocketAddr,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: DatabaseOptions,
+
+    /// Create the tables, or bring them up to date, before receiving
+    #[arg(long, env = "ORBITSTREAM_MIGRATE")]
+    pub migrate: bool,
+
+    /// How long to wait for a database that is not there yet
+    #[arg(
+        long,
+        env = "ORBITSTREAM_DATABASE_WAIT",
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = humantime::parse_duration
+    )]
+    pub database_wait: Duration,
+
+    /// Name of this ground station
+    #[arg(
+        long,
+        env = "ORBITSTREAM_STATION",
+        value_name = "NAME",
+        default_value = "GS-01",
+        value_parser = station_name
+    )]
+    pub station: String,
+
+    /// Spacecraft ids that are accepted, such as 1-100,205 [default: all]
+    #[arg(long, env = "ORBITSTREAM_SPACECRAFT", value_name = "IDS")]
+    pub spacecraft: Option<SpacecraftSet>,
+
+    /// How many spacecraft are accepted at most
+    #[arg(
+        long,
+        env = "ORBITSTREAM_MAX_SATELLITES",
+        value_name = "NUMBER",
+        default_value = "10000",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub max_satellites: u16,
+
+    /// Frames older than this are quarantined
+    #[arg(
+        long,
+        env = "ORBITSTREAM_TIME_PAST",
+        value_name = "TIME",
+        default_value = "30d",
+        value_parser = humantime::parse_duration
+    )]
+    pub time_past: Duration,
+
+    /// Frames dated later than this from now are quarantined
+    #[arg(
+        long,
+        env = "ORBITSTREAM_TIME_FUTURE",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = humantime::parse_duration
+    )]
+    pub time_future: Duration,
+
+    /// Let the kernel coalesce datagrams of one sender
+    #[arg(
+        long,
+        env = "ORBITSTREAM_GRO",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value = "true"
+    )]
+    pub gro: bool,
+
+    /// How long to go on storing after a stop
+    #[arg(
+        long,
+        env = "ORBITSTREAM_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    pub drain_timeout: Duration,
+
+    /// Writer threads, each with a connection of its own [default: one a core, 16 at most]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_WRITERS",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    pub writers: Option<u8>,
+
+    /// A batch is stored when it has this many rows …
+    #[arg(
+        long,
+        env = "ORBITSTREAM_BATCH_ROWS",
+        value_name = "NUMBER",
+        default_value = "20000",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub batch_rows: u32,
+
+    /// … or is this old
+    #[arg(
+        long,
+        env = "ORBITSTREAM_BATCH_AGE",
+        value_name = "TIME",
+        default_value = "100ms",
+        value_parser = humantime::parse_duration
+    )]
+    pub batch_age: Duration,
+
+    /// Buffer of each socket in the kernel
+    #[arg(
+        long,
+        env = "ORBITSTREAM_RECEIVE_BUFFER",
+        value_name = "SIZE",
+        default_value = "16MiB",
+        value_parser = receive_buffer
+    )]
+    pub receive_buffer: ByteSize,
+
+    /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_ALLOW",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub allow: Vec<IpNet>,
+
+    /// Write the counters to this file as JSON at the end
+    #[arg(long, env = "ORBITSTREAM_REPORT", value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Stop after this time [default: at a signal]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_DURATION",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    pub duration: Option<Duration>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub file: FileOption,
+}
+
+/// Options of `receiver migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateOptions {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub database: DatabaseOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub file: FileOption,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseOptions {
+    /// The database, as postgresql://USER:PASSWORD@HOST:5432/DATABASE
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = database_url
+    )]
+    pub database_url: tokio_postgres::Config,
+
+    /// Use the TimescaleDB extension where the server has it; with `false`, plain tables
+    #[arg(
+        long,
+        env = "ORBITSTREAM_TIMESCALEDB",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value = "true"
+    )]
+    pub timescaledb: bool,
+}
+
+/// The file that options may come from.
+#[derive(Clone, Debug, Args)]
+pub struct FileOption {
+    /// Read options from this TOML file; its keys are the options' names
+    #[arg(long, env = "ORBITSTREAM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Reads the command line, the environment and the file that they name. An error is one line
+    /// that says what to do; help and version come back as `clap`'s own.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
+        let arguments = with_command(arguments.into_iter().collect());
+        let mut command = Self::command();
+        if let Some(path) = file::path_in(&arguments) {
+            command = file::as_defaults(command, &path).map_err(Error::Wrong)?;
+        }
+        let matches = command
+            .try_get_matches_from(arguments)
+            .map_err(Error::from_clap)?;
+        Self::from_arg_matches(&matches).map_err(Error::from_clap)
+    }
+}
+
+/// What reading the options may end in.
+#[derive(Debug)]
+pub enum Error {
+    /// Help or version, to be printed.
+    Shown(clap::Error),
+    /// One line.
+    Wrong(String),
+}
+
+impl Error {
+    fn from_clap(error: clap::Error) -> Self {
+        use clap::error::ErrorKind;
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::Shown(error),
+            ErrorKind::MissingRequiredArgument if error.to_string().contains("--database-url") => {
+                Self::Wrong(NO_DATABASE.into())
+            }
+            _ => Self::Wrong(one_line(&error.to_string())),
+        }
+    }
+}
+
+/// Puts `run` in front of options that have no command.
+fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_named = arguments.get(1).is_some_and(|first| {
+        let first = first.to_string_lossy();
+        !first.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&&*first)
+    });
+    if !is_named {
+        arguments.insert(arguments.len().min(1), "run".into());
+    }
+    arguments
+}
+
+/// `clap`'s message without its usage, on one line.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim);
+    let message: Vec<_> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let message = message.join("; ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    format!("{message}; see `receiver --help` and `receiver run --help`")
+}
+
+fn database_url(url: &str) -> Result<tokio_postgres::Config, String> {
+    let config: tokio_postgres::Config = url
+        .parse()
+        .map_err(|error| format!("{error}; expected {DATABASE_FORM}"))?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(format!("it names no host; expected {DATABASE_FORM}"));
+    }
+    Ok(config)
+}
+
+fn station_name(name: &str) -> Result<String, String> {
+    let is_good = !name.trim().is_empty()
+        && name.len() <= STATION_OCTETS_MAX
+        && !name.chars().any(char::is_control);
+    is_good.then(|| name.to_owned()).ok_or_else(|| {
+        format!("expected a name of 1 to {STATION_OCTETS_MAX} octets without control characters")
+    })
+}
+
+fn receive_buffer(size: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = size.parse()?;
+    if (RECEIVE_BUFFER_MIN..=RECEIVE_BUFFER_MAX).contains(&size.as_u64()) {
+        Ok(size)
+    } else {
+        Err("expected 4KiB to 1GiB".into())
+    }
+}
+
+const DATABASE_FORM: &str = "postgresql://USER:PASSWORD@HOST:5432/DATABASE";
+const NO_DATABASE: &str = "no database is named: give --database-url or set DATABASE_URL to \
+    postgresql://USER:PASSWORD@HOST:5432/DATABASE; `make demo` starts one of its own";
+const STATION_OCTETS_MAX: usize = 64;
+const RECEIVE_BUFFER_MIN: u64 = 4 << 10;
+/// The kernel takes an `int`, and doubles it.
+const RECEIVE_BUFFER_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "postgresql://a:b@localhost/orbitstream";
+
+    fn read(arguments: &[&str]) -> Result<Cli, String> {
+        let arguments = ["receiver"].iter().chain(arguments).map(OsString::from);
+        Cli::read(arguments).map_err(|error| match error {
+            Error::Shown(shown) => format!("shown: {}", shown.kind()),
+            Error::Wrong(line) => line,
+        })
+    }
+
+    fn run(arguments: &[&str]) -> RunOptions {
+        match read(arguments).unwrap().command {
+            Command::Run(options) => *options,
+            Command::Migrate(_) => panic!("migrate"),
+        }
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        for arguments in [
+            &["run", "--database-url", URL][..],
+            &["--database-url", URL],
+        ] {
+            let options = run(arguments);
+            assert_eq!(options.station, "GS-01");
+            assert_eq!(options.listen, ["127.0.0.1:10015".parse().unwrap()]);
+        }
+        assert!(read(&["--version"]).unwrap_err().starts_with("shown"));
+    }
+
+    #[test]
+    fn errors_are_one_line_and_say_what_to_do() {
+        for (arguments, part) in [
+            (&["--database-url", URL, "--lisen", "x"][..], "--listen"),
+            (&[], "make demo"),
+            (&["--database-url", "nonsense://"], DATABASE_FORM),
+            (&["--database-url", "postgresql://"], DATABASE_FORM),
+            (&["--database-url", URL, "--listen", "10015"], "--listen"),
+            (&["--database-url", URL, "--batch-rows", "0"], "1..=1000000"),
+            (&["--database-url", URL, "--spacecraft", "0"], "1-100,205"),
+            (&["--database-url", URL, "--receive-buffer", "1TiB"], "1GiB"),
+            (&["launch"], "launch"),
+            (
+                &["--database-url", URL, "--config", "/nowhere.toml"],
+                "/nowhere.toml",
+            ),
+        ] {
+            let line = read(arguments).unwrap_err();
+            assert!(line.contains(part), "{arguments:?}: {line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_file_gives_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("station.toml");
+        let file = |text: &str| std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        file(&format!(
+            "database_url = '{URL}'\nstation = 'GS-07'\nbatch_rows = 7\n\
+             listen = ['127.0.0.1:1', '127.0.0.1:2']\ngro = false\n"
+        ));
+        let options = run(&["--config", path, "--batch-rows", "8"]);
+        assert_eq!(
+            (&*options.station, options.batch_rows, options.gro),
+            ("GS-07", 8, false)
+        );
+        assert_eq!(options.listen.len(), 2);
+        let config = format!("--config={path}");
+        assert!(matches!(
+            read(&["migrate", &config]).unwrap().command,
+            Command::Migrate(_)
+        ));
+
+        for (text, part) in [
+            ("batch_row = 7", "`batch_row`"),
+            ("[batch]\nrows = 7", "`batch`"),
+            ("station = 1.5.2", "line 1"),
+            ("batch_rows = 0", "1..=1000000"),
+            ("config = 'x'", "`config`"),
+        ] {
+            file(text);
+            let line = read(&["--config", path, "--database-url", URL]).unwrap_err();
+            assert!(line.contains(part) && !line.contains('\n'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The TOML file: each key is an option's name, and its value that option's default. So a file can
+//! say what the command line can, is checked in the same way, and knows no other keys.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+/// The file that the command line or the environment names.
+pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let argument = argument.to_string_lossy();
+        if argument == OPTION {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument
+            .strip_prefix(OPTION)
+            .and_then(|rest| rest.strip_prefix('='))
+        {
+            return Some(path.into());
+        }
+    }
+    std::env::var_os("ORBITSTREAM_CONFIG").map(PathBuf::from)
+}
+
+/// Makes the file's values the defaults of the commands' options.
+pub(super) fn as_defaults(command: clap::Command, path: &Path) -> Result<clap::Command, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the configuration {shown}: {error}"))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| format!("{shown}: {}", one_line(&error, &text)))?;
+    let mut command = command;
+    for (key, value) in &table {
+        let id = key.replace('-', "_");
+        let takes = |command: &clap::Command| {
+            id != "config"
+                && command
+                    .get_arguments()
+                    .any(|argument| argument.get_id() == &*id)
+        };
+        if !command.get_subcommands().any(takes) {
+            return Err(format!(
+                "{shown}: unknown key `{key}`; the keys are the options of `receiver run --help`"
+            ));
+        }
+        let values = strings(value).ok_or_else(|| {
+            format!("{shown}: `{key}` takes a string, a number, a boolean or a list of them")
+        })?;
+        let names: Vec<_> = command
+            .get_subcommands()
+            .filter(|command| takes(command))
+            .map(|command| command.get_name().to_owned())
+            .collect();
+        for name in names {
+            command = command.mut_subcommand(name, |command| {
+                command.mut_arg(&id, |argument| {
+                    argument.required(false).default_values(values.clone())
+                })
+            });
+        }
+    }
+    Ok(command)
+}
+
+/// The value as it would be written on the command line.
+fn strings(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+            Some(vec![value.to_string()])
+        }
+        toml::Value::Array(values) => {
+            let lists: Option<Vec<_>> = values.iter().map(strings).collect();
+            Some(lists?.concat())
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..start]
+        .iter()
+        .filter(|&&octet| octet == b'\n')
+        .count()
+        + 1;
+    format!("line {line}: {}", error.message().replace('\n', "; "))
+}
+
+const OPTION: &str = "--config";

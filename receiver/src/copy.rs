@@ -1,0 +1,198 @@
+//! Rows in PostgreSQL's binary COPY format (PostgreSQL 15 documentation, "COPY", Binary Format),
+//! encoded straight into the buffer that is sent.
+
+use protocol::{
+    Kind,
+    channel::{Column, ColumnSink},
+};
+
+use crate::chunk::{Record, Sample};
+
+/// A COPY stream for one table: header, rows, and at last the trailer.
+pub struct CopyBuffer {
+    octets: Vec<u8>,
+    rows: u64,
+}
+
+impl CopyBuffer {
+    /// A stream without rows.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut buffer = Self {
+            octets: Vec::new(),
+            rows: 0,
+        };
+        buffer.clear();
+        buffer
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Octets so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The stream without its trailer: one that a `CopyInSink` can be fed, which ends it by itself.
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Removes the rows; the room stays.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+        self.octets.extend_from_slice(HEADER);
+        self.rows = 0;
+    }
+
+    /// Appends the row of a sample, whose columns are those of [`telemetry_columns`].
+    pub fn push(&mut self, record: &Record<'_>, station: &str) {
+        let kind = match &record.sample {
+            Sample::Frame(frame) => frame.body().kind(),
+            Sample::Sparse(sample) => sample.kind(),
+        };
+        self.start_row(FIXED_COLUMNS.len() + kind.columns().count());
+        self.timestamp(record.generated_us());
+        self.text(&record.spacecraft().name());
+        self.text(station);
+        self.timestamp(record.received_us);
+        match &record.sample {
+            Sample::Frame(frame) => {
+                self.int(frame.sequence().value() as i32);
+                self.int(i32::from(frame.boot_count()));
+                frame.body().columns(self);
+            }
+            Sample::Sparse(sample) => {
+                self.null();
+                self.null();
+                for (column, value) in sample.columns() {
+                    self.sparse(column, value);
+                }
+            }
+        }
+    }
+
+    /// Starts a row of so many fields; exactly as many have to follow.
+    pub fn start_row(&mut self, fields: usize) {
+        self.octets
+            .extend_from_slice(&(fields as i16).to_be_bytes());
+        self.rows += 1;
+    }
+
+    /// A `timestamptz`, from µs since 1970.
+    pub fn timestamp(&mut self, unix_us: i64) {
+        self.field(unix_us.saturating_sub(POSTGRES_EPOCH_US).to_be_bytes());
+    }
+
+    /// A `text`, without NUL octets.
+    pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// A `bytea`.
+    pub fn bytes(&mut self, octets: &[u8]) {
+        self.octets
+            .extend_from_slice(&(octets.len() as i32).to_be_bytes());
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// An `integer`.
+    pub fn int(&mut self, value: i32) {
+        self.field(value.to_be_bytes());
+    }
+
+    /// NULL.
+    pub fn null(&mut self) {
+        self.octets.extend_from_slice(&(-1_i32).to_be_bytes());
+    }
+
+    fn sparse(&mut self, column: Column, value: Option<f64>) {
+        match (column, value) {
+            (_, None) => self.null(),
+            (Column::SmallInt, Some(value)) => self.small_int(value as i16),
+            (Column::Real, Some(value)) => self.real(value as f32),
+            (Column::Double, Some(value)) => self.double(value),
+            (Column::Boolean, Some(value)) => self.boolean(value != 0.0),
+        }
+    }
+
+    #[inline]
+    fn field<const N: usize>(&mut self, value: [u8; N]) {
+        self.octets.extend_from_slice(&(N as i32).to_be_bytes());
+        self.octets.extend_from_slice(&value);
+    }
+}
+
+impl Default for CopyBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ColumnSink for CopyBuffer {
+    #[inline]
+    fn small_int(&mut self, value: i16) {
+        self.field(value.to_be_bytes());
+    }
+
+    #[inline]
+    fn real(&mut self, value: f32) {
+        self.field(value.to_be_bytes());
+    }
+
+    #[inline]
+    fn double(&mut self, value: f64) {
+        self.field(value.to_be_bytes());
+    }
+
+    #[inline]
+    fn boolean(&mut self, value: bool) {
+        self.field([u8::from(value)]);
+    }
+}
+
+/// The COPY statement for a kind's table.
+#[must_use]
+pub fn telemetry_copy(kind: &Kind) -> String {
+    format!(
+        "COPY {} ({}) FROM STDIN BINARY",
+        kind.table,
+        telemetry_columns(kind).join(", ")
+    )
+}
+
+/// The columns of a kind's table, in the order of its rows.
+#[must_use]
+pub fn telemetry_columns(kind: &Kind) -> Vec<&'static str> {
+    FIXED_COLUMNS
+        .iter()
+        .copied()
+        .chain(kind.columns().map(|(name, _)| name))
+        .collect()
+}
+
+/// What stands before the channels in every row.
+const FIXED_COLUMNS: [&str; 6] = [
+    "time",
+    "satellite_id",
+    "station",
+    "received_at",
+    "sequence",
+    "boot_count",
+];
+/// Signature, no flags, no extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// 2000-01-01T00:00:00Z.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -1,0 +1,180 @@
+//! The HTTP door and the figures: `POST /telemetry`, `GET /healthz`, `/readyz`, `/stats`,
+//! `/metrics`. It holds no database handle: samples go into the queues, and whether the database is
+//! there is told to it.
+
+mod metrics;
+mod sample;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use crate::{
+    batch::TimeWindow, chunk::Chunk, ledger::Counters, queue::Outlets, shutdown::Drain,
+    socket::now_us, spacecraft::SpacecraftSet, sparse::Sparse,
+};
+use sample::{Fault, Rules};
+
+/// What the handlers need.
+pub struct Door {
+    /// Where samples go.
+    pub outlets: Outlets,
+    /// Where counts come from.
+    pub counters: Arc<Counters>,
+    /// Spacecraft that are accepted.
+    pub spacecraft: SpacecraftSet,
+    /// Times that are accepted.
+    pub window: TimeWindow,
+    /// Whether the database is usable.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Whether samples can be stored at the moment, and if not, why.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<Option<String>>);
+
+impl Readiness {
+    /// Says that all is well, or what is wrong.
+    pub fn set(&self, wrong: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Serves until the station is stopped.
+pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) {
+    let server = axum::serve(listener, router(Arc::new(door)));
+    let (at_stop, at_grace) = (drain.clone(), drain);
+    let served = server.with_graceful_shutdown(async move { at_stop.stopped().await });
+    tokio::select! {
+        result = served.into_future() => if let Err(error) = result {
+            tracing::error!("the HTTP server ended: {error}");
+        },
+        // Connections that are kept open do not hold up the end.
+        () = async {
+            at_grace.stopped().await;
+            tokio::time::sleep(GRACE).await;
+        } => {}
+    }
+}
+
+/// The routes.
+fn router(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/telemetry", post(telemetry))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route(
+            "/stats",
+            get(|State(door): State<Arc<Door>>| async move { Json(door.counters.ledger()) }),
+        )
+        .route(
+            "/metrics",
+            get(|State(door): State<Arc<Door>>| async move {
+                let text = metrics::encode(&door.counters.ledger());
+                ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+            }),
+        )
+        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
+        .with_state(door)
+}
+
+async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
+    let received_us = now_us();
+    let rules = Rules {
+        spacecraft: &door.spacecraft,
+        window: &door.window,
+    };
+    let samples = match sample::read(&body, received_us, &rules) {
+        Ok(samples) => samples,
+        Err(fault) => return refuse(&fault),
+    };
+    let count = samples.len() as u64;
+    if !enqueue(&door, &samples, received_us) {
+        let retry = [(header::RETRY_AFTER, RETRY_AFTER_S)];
+        let message = fault_body("the queue is full: the database does not keep up");
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, message).into_response();
+    }
+    tracing::info!(samples = count, "Data received");
+    Json(serde_json::json!({ "accepted": count })).into_response()
+}
+
+async fn ready(State(door): State<Arc<Door>>) -> Response {
+    match door.readiness.wrong() {
+        None => "ready\n".into_response(),
+        Some(wrong) => (StatusCode::SERVICE_UNAVAILABLE, format!("{wrong}\n")).into_response(),
+    }
+}
+
+/// Puts all samples into the queues, or none: room for every one is taken before anything is sent.
+fn enqueue(door: &Door, samples: &[Sparse], received_us: i64) -> bool {
+    let mut filled: Vec<Vec<Chunk>> = (0..door.outlets.writers()).map(|_| Vec::new()).collect();
+    let mut has_room = true;
+    for sample in samples {
+        let writer = door.outlets.writer_of(sample.spacecraft);
+        let chunks = &mut filled[writer];
+        if chunks
+            .last_mut()
+            .is_some_and(|chunk| chunk.push_sparse(sample, received_us))
+        {
+            continue;
+        }
+        let Some(mut chunk) = door.outlets.take(writer) else {
+            has_room = false;
+            break;
+        };
+        let fits = chunk.push_sparse(sample, received_us);
+        chunks.push(chunk);
+        if !fits {
+            has_room = false;
+            break;
+        }
+    }
+    for (writer, chunks) in filled.into_iter().enumerate() {
+        for chunk in chunks {
+            if has_room {
+                let samples = chunk.samples();
+                // It fails only while the station ends: then the samples were not accepted.
+                if door.outlets.send(writer, chunk).is_ok() {
+                    door.counters.add_json(samples);
+                }
+            } else {
+                door.outlets.give_back(writer, chunk);
+            }
+        }
+    }
+    has_room
+}
+
+fn refuse(fault: &Fault) -> Response {
+    let status = match fault {
+        Fault::NotJson(_) => StatusCode::BAD_REQUEST,
+        Fault::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, fault_body(&fault.to_string())).into_response()
+}
+
+fn fault_body(message: &str) -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "error": message }))
+}
+
+const BODY_OCTETS_MAX: usize = 1 << 20;
+const RETRY_AFTER_S: &str = "1";
+/// How long connections may take to finish when the station stops.
+const GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,119 @@
+//! The ledger in the Prometheus text format. Labels come from this program alone, never from what
+//! was received.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::ledger::Ledger;
+
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The ledger as text.
+pub(super) fn encode(ledger: &Ledger) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot(ledger.clone())));
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _written: fmt::Result = text::encode(&mut out, &registry);
+    out
+}
+
+#[derive(Debug)]
+struct Snapshot(Ledger);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let ledger = &self.0;
+        for (name, help, value) in [
+            ("datagrams", "Datagrams received", ledger.datagrams),
+            ("bytes", "Octets received", ledger.bytes),
+            (
+                "frames",
+                "Frames and rejected stretches received",
+                ledger.frames,
+            ),
+            ("idle", "Idle frames", ledger.idle),
+            ("accepted", "New frames", ledger.accepted),
+            ("json", "Samples received by HTTP", ledger.json),
+            (
+                "recovered",
+                "Samples found in the journal at start",
+                ledger.recovered,
+            ),
+            ("duplicate", "Frames that had come before", ledger.duplicate),
+            (
+                "stale",
+                "Frames older than the window of their stream",
+                ledger.stale,
+            ),
+            ("missed", "Counts that were skipped", ledger.missed),
+            ("late", "Frames that filled a gap", ledger.late),
+            ("resets", "Reboots of spacecraft", ledger.resets),
+            (
+                "kernel_dropped",
+                "Datagrams dropped by the kernel",
+                ledger.kernel_dropped,
+            ),
+            (
+                "queue_dropped",
+                "Samples shed in the station",
+                ledger.queue_dropped,
+            ),
+            ("quarantined", "Samples set aside", ledger.quarantined),
+            ("committed", "Samples stored", ledger.committed),
+        ] {
+            let counter = ConstCounter::new(value);
+            let name = format!("{PREFIX}{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            counter.encode(metric)?;
+        }
+        for (name, help, value) in [
+            ("pending", "Samples on their way", ledger.pending),
+            ("lost", "Counts missed that have not come late", ledger.lost),
+        ] {
+            let gauge = ConstGauge::new(value.cast_signed());
+            let name = format!("{PREFIX}{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            gauge.encode(metric)?;
+        }
+        let name = format!("{PREFIX}rejected");
+        let mut metric =
+            encoder.encode_descriptor(&name, "Refused frames", None, MetricType::Counter)?;
+        for (reason, value) in ledger.rejected.by_reason() {
+            let labels = [("reason", reason)];
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+const PREFIX: &str = "orbitstream_";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_of_the_ledger_is_there() {
+        let mut ledger = Ledger {
+            frames: 7,
+            pending: 3,
+            ..Ledger::default()
+        };
+        ledger.rejected.crc_mismatch = 5;
+        let text = encode(&ledger);
+        assert!(text.contains("orbitstream_frames_total 7"), "{text}");
+        assert!(text.contains("orbitstream_pending 3"));
+        assert!(text.contains("orbitstream_rejected_total{reason=\"crc_mismatch\"} 5"));
+        let names = serde_json::to_value(&ledger).unwrap();
+        for name in names.as_object().unwrap().keys() {
+            assert!(text.contains(&format!("orbitstream_{name}")), "{name}");
+        }
+    }
+}

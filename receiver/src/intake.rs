@@ -1,0 +1,288 @@
+//! From a datagram's octets to chunks of samples: parse, track, append. One thread's work, without
+//! a lock, an allocation or a log line per frame.
+
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use protocol::{Datagram, Frame, SpacecraftId, Telemetry};
+
+use crate::{
+    chunk::Chunk,
+    ledger::{Counters, IntakeCounts},
+    queue::Outlets,
+    spacecraft::SpacecraftSet,
+    track::{StreamCounts, Tracker, Verdict},
+};
+
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Spacecraft that are accepted.
+    pub spacecraft: SpacecraftSet,
+    /// How many of them at most.
+    pub satellites_max: usize,
+    /// Sources that are accepted; all when empty.
+    pub sources: Vec<IpNet>,
+}
+
+/// The socket side's state.
+pub struct Intake {
+    admission: Admission,
+    tracker: Tracker,
+    outlets: Outlets,
+    /// The chunk that is being filled for each writer.
+    open: Vec<Option<Chunk>>,
+    counts: IntakeCounts,
+    counters: Arc<Counters>,
+}
+
+impl Intake {
+    /// Nothing received yet.
+    #[must_use]
+    pub fn new(admission: Admission, outlets: Outlets, counters: Arc<Counters>) -> Self {
+        Self {
+            tracker: Tracker::new(admission.satellites_max),
+            admission,
+            open: (0..outlets.writers()).map(|_| None).collect(),
+            outlets,
+            counts: IntakeCounts::default(),
+            counters,
+        }
+    }
+
+    /// Takes one datagram that arrived from `source` at `received_us` (µs since 1970).
+    pub fn datagram(&mut self, octets: &[u8], source: Option<IpAddr>, received_us: i64) {
+        self.counts.datagrams += 1;
+        self.counts.bytes += octets.len() as u64;
+        if !self.is_allowed(source) {
+            self.counts.frames += 1;
+            self.counts.rejected.not_allowed += 1;
+            return;
+        }
+        let mut frames = Datagram::new(octets);
+        loop {
+            let (spacecraft, tracker) = (&self.admission.spacecraft, &self.tracker);
+            let known = |id: SpacecraftId| spacecraft.contains(id) && tracker.has_room_for(id);
+            let Some(item) = frames.next(known) else {
+                break;
+            };
+            self.counts.frames += 1;
+            match item {
+                Ok(Frame::Telemetry(frame)) => self.telemetry(&frame, received_us),
+                Ok(Frame::Idle(_)) => self.counts.idle += 1,
+                Err(rejected) => self.counts.rejected.count(rejected.reason),
+            }
+        }
+    }
+
+    /// Sends on what has gathered, however little.
+    pub fn flush(&mut self) {
+        for writer in 0..self.open.len() {
+            if let Some(chunk) = self.open[writer].take() {
+                self.send(writer, chunk);
+            }
+        }
+    }
+
+    /// Adds datagrams that the kernel dropped.
+    pub fn kernel_dropped(&mut self, datagrams: u64) {
+        self.counts.kernel_dropped += datagrams;
+    }
+
+    /// Shows the counts to the rest of the station.
+    pub fn publish(&self) {
+        self.counters.publish_intake(self.counts);
+    }
+
+    /// The counts of every stream.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamCounts> {
+        self.tracker.summary()
+    }
+
+    fn is_allowed(&self, source: Option<IpAddr>) -> bool {
+        let sources = &self.admission.sources;
+        sources.is_empty()
+            || source.is_some_and(|source| sources.iter().any(|net| net.contains(&source)))
+    }
+
+    #[inline]
+    fn telemetry(&mut self, frame: &Telemetry<'_>, received_us: i64) {
+        let tracked = self.tracker.track(frame);
+        self.counts.resets += u64::from(tracked.is_reset);
+        match tracked.verdict {
+            Verdict::Next => {}
+            Verdict::Gap { missed } => self.counts.missed += u64::from(missed),
+            Verdict::Late => self.counts.late += 1,
+            Verdict::Duplicate => {
+                self.counts.duplicate += 1;
+                return;
+            }
+            Verdict::Stale => {
+                self.counts.stale += 1;
+                return;
+            }
+        }
+        self.counts.accepted += 1;
+        self.append(frame, received_us);
+    }
+
+    #[inline]
+    fn append(&mut self, frame: &Telemetry<'_>, received_us: i64) {
+        let writer = self.outlets.writer_of(frame.spacecraft());
+        if let Some(chunk) = &mut self.open[writer] {
+            if chunk.push_frame(frame, received_us) {
+                self.counts.open += 1;
+                return;
+            }
+            if let Some(full) = self.open[writer].take() {
+                self.send(writer, full);
+            }
+        }
+        let Some(mut chunk) = self.outlets.take(writer) else {
+            self.counts.queue_dropped += 1;
+            return;
+        };
+        if chunk.push_frame(frame, received_us) {
+            self.counts.open += 1;
+        } else {
+            // Not reached: an empty chunk has room for any frame.
+            self.counts.queue_dropped += 1;
+        }
+        self.open[writer] = Some(chunk);
+    }
+
+    fn send(&mut self, writer: usize, chunk: Chunk) {
+        self.counts.open -= chunk.samples();
+        if let Err(shed) = self.outlets.send(writer, chunk) {
+            self.counts.queue_dropped += shed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::queues;
+    use protocol::{
+        CdsTime, FRAME_OCTETS_MAX, IDLE_OCTETS_MAX, Packet, Sequence, Stamp, emit, emit_idle,
+        health::Health,
+    };
+
+    fn frame(spacecraft: u16, count: u32) -> Vec<u8> {
+        let stamp = Stamp {
+            spacecraft: SpacecraftId::new(spacecraft).unwrap(),
+            boot_count: 0,
+            sequence: Sequence::new(count),
+            time: CdsTime {
+                day: 24_837,
+                ms: 0,
+                us: 0,
+            },
+        };
+        emit(
+            &stamp,
+            &Packet::Health(Health::default()),
+            &mut [0; FRAME_OCTETS_MAX],
+        )
+        .to_vec()
+    }
+
+    fn admission() -> Admission {
+        Admission {
+            spacecraft: SpacecraftSet::all(),
+            satellites_max: 3,
+            sources: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_frame_ends_in_one_place() {
+        let counters = Counters::new(2);
+        let (outlets, inlets) = queues(2, 1 << 20, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        let idle = emit_idle(0, &[], &mut [0; IDLE_OCTETS_MAX]).to_vec();
+        let datagram = [
+            &frame(1, 0)[..],
+            &frame(1, 0),
+            &frame(1, 5),
+            &[1, 2, 3],
+            &frame(2, 9),
+            &idle,
+            &frame(3, 0),
+            &frame(4, 0),
+            &frame(1, 3),
+        ]
+        .concat();
+        intake.datagram(&datagram, None, 1);
+        intake.publish();
+        let ledger = counters.ledger();
+        assert_eq!((ledger.frames, ledger.accepted, ledger.pending), (9, 5, 5));
+        assert_eq!(
+            (ledger.duplicate, ledger.idle, ledger.rejected.total()),
+            (1, 1, 2)
+        );
+        assert_eq!((ledger.missed, ledger.late, ledger.lost), (4, 1, 3));
+        assert_eq!(ledger.rejected.unknown_spacecraft, 1);
+        assert_eq!(
+            (ledger.frames_residual(), ledger.samples_residual()),
+            (0, 0)
+        );
+        intake.flush();
+        intake.publish();
+        assert_eq!(
+            counters.ledger(),
+            ledger,
+            "still pending, now in the queues"
+        );
+        let samples = |inlet: &crate::queue::Inlet| -> u64 {
+            inlet.chunks.try_iter().map(|chunk| chunk.samples()).sum()
+        };
+        assert_eq!(inlets.iter().map(samples).collect::<Vec<_>>(), [1, 4]);
+    }
+
+    #[test]
+    fn a_full_queue_sheds_and_counts() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 0, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        for count in 0..10_000 {
+            intake.datagram(&frame(1, count), None, 0);
+        }
+        intake.flush();
+        intake.publish();
+        let ledger = counters.ledger();
+        assert!(ledger.queue_dropped > 0 && ledger.pending > 0);
+        assert_eq!(ledger.accepted, 10_000);
+        assert_eq!(
+            (ledger.frames_residual(), ledger.samples_residual()),
+            (0, 0)
+        );
+        drop(inlets);
+    }
+
+    #[test]
+    fn sources_that_are_not_allowed() {
+        let counters = Counters::new(1);
+        let (outlets, _inlets) = queues(1, 0, &counters);
+        let sources = vec!["192.0.2.0/24".parse().unwrap()];
+        let mut intake = Intake::new(
+            Admission {
+                sources,
+                ..admission()
+            },
+            outlets,
+            Arc::clone(&counters),
+        );
+        let two = [frame(1, 0), frame(1, 1)].concat();
+        intake.datagram(&two, "198.51.100.1".parse().ok(), 0);
+        intake.datagram(&two, "192.0.2.7".parse().ok(), 0);
+        intake.publish();
+        let ledger = counters.ledger();
+        assert_eq!(
+            (ledger.rejected.not_allowed, ledger.accepted, ledger.frames),
+            (1, 2, 3)
+        );
+        assert_eq!(ledger.frames_residual(), 0);
+    }
+}

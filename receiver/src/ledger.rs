@@ -1,0 +1,300 @@
+//! The ledger: every frame and every sample in exactly one counted place.
+//!
+//! Each loop owns plain integers and publishes them, once a batch, under a lock that nobody holds
+//! for longer than a copy. [`Counters::ledger`] puts them together. Two identities hold whenever
+//! the station is quiet, and at exit:
+//!
+//! 1. `frames = accepted + duplicate + stale + idle + Σ rejected`
+//! 2. `accepted + json + recovered = committed + pending + queue_dropped + quarantined`
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use protocol::Refusal;
+use serde::Serialize;
+
+use crate::track::StreamCounts;
+
+/// The station's counters since it started. All only grow, but for `pending`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Datagrams taken from the sockets.
+    pub datagrams: u64,
+    /// Octets in them.
+    pub bytes: u64,
+    /// Frames and rejected stretches in them.
+    pub frames: u64,
+    /// Idle frames.
+    pub idle: u64,
+    /// Refused frames, by reason.
+    pub rejected: Rejections,
+    /// New frames.
+    pub accepted: u64,
+    /// Samples that came by HTTP.
+    pub json: u64,
+    /// Samples found in the journal at start.
+    pub recovered: u64,
+    /// Frames that had come before.
+    pub duplicate: u64,
+    /// Frames older than their stream's window.
+    pub stale: u64,
+    /// Counts that were skipped.
+    pub missed: u64,
+    /// Frames that filled a gap afterwards.
+    pub late: u64,
+    /// `missed − late`.
+    pub lost: u64,
+    /// Reboots.
+    pub resets: u64,
+    /// Datagrams that the kernel dropped for want of buffer; a lower bound when it coalesces.
+    pub kernel_dropped: u64,
+    /// Samples shed because the writers did not keep up.
+    pub queue_dropped: u64,
+    /// Samples stored in `quarantine` instead of their table.
+    pub quarantined: u64,
+    /// Samples stored in their tables.
+    pub committed: u64,
+    /// Samples on their way.
+    pub pending: u64,
+}
+
+/// Refused frames, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // The names are those of `Refusal` and its like.
+pub struct Rejections {
+    pub too_short: u64,
+    pub length_mismatch: u64,
+    pub crc_mismatch: u64,
+    pub bad_version: u64,
+    pub bad_layout: u64,
+    pub unknown_apid: u64,
+    pub unknown_spacecraft: u64,
+    pub bad_time: u64,
+    pub not_allowed: u64,
+}
+
+impl Rejections {
+    /// Counts one refusal.
+    pub fn count(&mut self, reason: Refusal) {
+        *match reason {
+            Refusal::TooShort => &mut self.too_short,
+            Refusal::LengthMismatch => &mut self.length_mismatch,
+            Refusal::CrcMismatch => &mut self.crc_mismatch,
+            Refusal::BadVersion => &mut self.bad_version,
+            Refusal::BadLayout => &mut self.bad_layout,
+            Refusal::UnknownApid => &mut self.unknown_apid,
+            Refusal::UnknownSpacecraft => &mut self.unknown_spacecraft,
+            Refusal::BadTime => &mut self.bad_time,
+        } += 1;
+    }
+
+    /// Every reason with its count.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
+        [
+            ("too_short", self.too_short),
+            ("length_mismatch", self.length_mismatch),
+            ("crc_mismatch", self.crc_mismatch),
+            ("bad_version", self.bad_version),
+            ("bad_layout", self.bad_layout),
+            ("unknown_apid", self.unknown_apid),
+            ("unknown_spacecraft", self.unknown_spacecraft),
+            ("bad_time", self.bad_time),
+            ("not_allowed", self.not_allowed),
+        ]
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Ledger {
+    /// How far the first identity is from holding: 0.
+    #[must_use]
+    pub fn frames_residual(&self) -> i64 {
+        let places =
+            self.accepted + self.duplicate + self.stale + self.idle + self.rejected.total();
+        self.frames.cast_signed() - places.cast_signed()
+    }
+
+    /// How far the second identity is from holding: 0 when the station is quiet.
+    #[must_use]
+    pub fn samples_residual(&self) -> i64 {
+        let came = self.accepted + self.json + self.recovered;
+        let places = self.committed + self.pending + self.queue_dropped + self.quarantined;
+        came.cast_signed() - places.cast_signed()
+    }
+}
+
+/// The final report: the ledger and every stream.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The ledger.
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// Every stream and boot.
+    pub streams: Vec<StreamReport>,
+}
+
+/// One boot of one stream, as it stands in the report.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // As in `Counts`.
+pub struct StreamReport {
+    pub satellite_id: String,
+    pub apid: u16,
+    pub boot_count: u16,
+    pub accepted: u64,
+    pub missed: u64,
+    pub late: u64,
+    pub duplicate: u64,
+    pub stale: u64,
+    pub resets: u64,
+}
+
+impl From<&StreamCounts> for StreamReport {
+    fn from(stream: &StreamCounts) -> Self {
+        let counts = &stream.counts;
+        Self {
+            satellite_id: stream.spacecraft.to_string(),
+            apid: stream.apid.number(),
+            boot_count: stream.boot_count,
+            accepted: counts.accepted,
+            missed: counts.missed,
+            late: counts.late,
+            duplicate: counts.duplicate,
+            stale: counts.stale,
+            resets: counts.resets,
+        }
+    }
+}
+
+/// What the socket side counts.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // As in `Ledger`.
+pub struct IntakeCounts {
+    pub datagrams: u64,
+    pub bytes: u64,
+    pub frames: u64,
+    pub idle: u64,
+    pub rejected: Rejections,
+    pub accepted: u64,
+    pub duplicate: u64,
+    pub stale: u64,
+    pub missed: u64,
+    pub late: u64,
+    pub resets: u64,
+    pub kernel_dropped: u64,
+    pub queue_dropped: u64,
+    /// Samples in chunks that have not been sent on yet.
+    pub open: u64,
+}
+
+/// What one writer counts.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // As in `Ledger`.
+pub struct WriterCounts {
+    pub committed: u64,
+    pub quarantined: u64,
+    /// Samples in the batch at hand.
+    pub batched: u64,
+}
+
+/// Where the loops publish their counts.
+#[derive(Debug)]
+pub struct Counters {
+    intake: Mutex<IntakeCounts>,
+    writers: Vec<Mutex<WriterCounts>>,
+    /// Samples accepted by HTTP.
+    json: AtomicU64,
+    /// Samples in each writer's queue.
+    queued: Vec<AtomicU64>,
+}
+
+impl Counters {
+    /// All zero.
+    #[must_use]
+    pub fn new(writers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            intake: Mutex::default(),
+            writers: (0..writers).map(|_| Mutex::default()).collect(),
+            json: AtomicU64::new(0),
+            queued: (0..writers).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// Publishes the socket side's counts.
+    pub fn publish_intake(&self, counts: IntakeCounts) {
+        *hold(&self.intake) = counts;
+    }
+
+    /// Publishes one writer's counts.
+    pub fn publish_writer(&self, writer: usize, counts: WriterCounts) {
+        if let Some(slot) = self.writers.get(writer) {
+            *hold(slot) = counts;
+        }
+    }
+
+    /// Adds samples that came by HTTP.
+    pub fn add_json(&self, samples: u64) {
+        self.json.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// Samples went into a writer's queue.
+    pub fn enqueued(&self, writer: usize, samples: u64) {
+        if let Some(queued) = self.queued.get(writer) {
+            queued.fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Samples came out of a writer's queue.
+    pub fn dequeued(&self, writer: usize, samples: u64) {
+        if let Some(queued) = self.queued.get(writer) {
+            queued.fetch_sub(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// The counters as they stand.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let intake = *hold(&self.intake);
+        let mut written = WriterCounts::default();
+        for writer in &self.writers {
+            let writer = hold(writer);
+            written.committed += writer.committed;
+            written.quarantined += writer.quarantined;
+            written.batched += writer.batched;
+        }
+        let queued: u64 = self.queued.iter().map(|q| q.load(Ordering::Relaxed)).sum();
+        Ledger {
+            datagrams: intake.datagrams,
+            bytes: intake.bytes,
+            frames: intake.frames,
+            idle: intake.idle,
+            rejected: intake.rejected,
+            accepted: intake.accepted,
+            json: self.json.load(Ordering::Relaxed),
+            recovered: 0,
+            duplicate: intake.duplicate,
+            stale: intake.stale,
+            missed: intake.missed,
+            late: intake.late,
+            lost: intake.missed.saturating_sub(intake.late),
+            resets: intake.resets,
+            kernel_dropped: intake.kernel_dropped,
+            queue_dropped: intake.queue_dropped,
+            quarantined: written.quarantined,
+            committed: written.committed,
+            pending: intake.open + queued + written.batched,
+        }
+    }
+}
+
+/// Counts are plain data, whole after any panic: a poisoned lock is as good as another.
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

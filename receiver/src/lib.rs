@@ -1,0 +1,32 @@
+//! The OrbitStream ground station, as a library; the `receiver` binary is a thin shell around it.
+//!
+//! Data flows one way: socket → parse → track → chunk → channel → batch → COPY. [`station`] is the
+//! only file that makes threads and channels.
+//!
+//! | room | does | knows nothing of |
+//! |---|---|---|
+//! | [`socket`] | takes datagrams | what they mean |
+//! | [`intake`] | parses, tracks, fills chunks | SQL, HTTP, locks |
+//! | [`track`] | loss, repeats, reboots of each stream | I/O, clocks |
+//! | [`http`] | JSON samples in, figures out | the database |
+//! | [`queue`], [`chunk`] | carry samples to the writers | what is in them |
+//! | [`writer`] | batches and retries | frames |
+//! | [`batch`], [`copy`] | rows and ranges | connections |
+//! | [`store`] | transactions | packets, thresholds |
+//! | [`ledger`] | puts every counter together | how it came about |
+pub mod batch;
+pub mod chunk;
+pub mod config;
+pub mod copy;
+pub mod http;
+pub mod intake;
+pub mod ledger;
+pub mod queue;
+pub mod shutdown;
+pub mod socket;
+pub mod spacecraft;
+pub mod sparse;
+pub mod station;
+pub mod store;
+pub mod track;
+pub mod writer;

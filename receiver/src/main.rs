@@ -1,0 +1,78 @@
+//! `receiver`: reads its options, runs the station, and turns errors into one line.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use receiver::{
+    config::{Cli, Command, Error, MigrateOptions},
+    station,
+    store::schema,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("ORBITSTREAM_LOG").unwrap_or_else(|_| QUIET.into());
+    let is_terminal = std::io::stdout().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    log.with_target(false).with_ansi(is_terminal).init();
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Error::Shown(shown)) => shown.exit(),
+        Err(Error::Wrong(line)) => return fail(&line),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    let done = match cli.command {
+        Command::Migrate(options) => runtime.block_on(migrate(*options)),
+        Command::Run(options) => runtime.block_on(run(*options)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "terminated",
+        }
+    };
+    let report = station::run(options, stop).await?;
+    tracing::info!("{}", station::summary(&report.ledger));
+    if report.ledger.pending > 0 {
+        let pending = report.ledger.pending;
+        return Ok(fail(&format!(
+            "{pending} samples could not be stored within --drain-timeout"
+        )));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(options: MigrateOptions) -> anyhow::Result<ExitCode> {
+    let database = options.database;
+    let migrated = schema::migrate(&database.database_url, database.timescaledb).await?;
+    tracing::info!(
+        "The schema has version {}; {} migrations applied now",
+        migrated.version,
+        migrated.applied
+    );
+    station::tell_extension(migrated.has_timescaledb);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(line: &str) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::FAILURE
+}
+
+/// What is logged unless `ORBITSTREAM_LOG` says otherwise: libraries speak only of trouble.
+const QUIET: &str = "warn,receiver=info";

@@ -1,0 +1,209 @@
+//! recvmmsg(2) and its control messages: the only unsafe code of the station.
+//!
+//! `libc` is called directly because the lengths of control buffer and address are in-out fields
+//! that have to be set again before every call; with `nix` a header that was used once has room for
+//! no more control messages than the last datagram brought, and the coalesced segments' size would
+//! be lost.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::RawFd,
+};
+
+use nix::libc;
+
+use super::Arrival;
+
+/// Room for the datagrams of one system call, made once.
+pub struct Arrivals {
+    buffers: Vec<u8>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    received: usize,
+}
+
+/// Space for control messages, aligned as `cmsghdr` wants it.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Control([u8; CONTROL_OCTETS]);
+
+/// Messages that one call takes at most. With coalescing each may hold many datagrams.
+const MESSAGES: usize = 32;
+/// The longest payload of a UDP datagram, coalesced or not, fits.
+const PAYLOAD_OCTETS: usize = 65_536;
+/// Buffers do not start a power of two apart, so that the first lines of all of them do not
+/// compete for the same sets of the processor's cache.
+const BUFFER_OCTETS: usize = PAYLOAD_OCTETS + 192;
+/// Two control messages of 4 octets each, with room to spare.
+const CONTROL_OCTETS: usize = 64;
+
+impl Arrivals {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        // SAFETY: all-zero is a valid value of these plain C structures.
+        let (name, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let no_octets = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            buffers: vec![0; MESSAGES * BUFFER_OCTETS],
+            vectors: vec![no_octets; MESSAGES],
+            headers: vec![header; MESSAGES],
+            names: vec![name; MESSAGES],
+            controls: vec![Control([0; CONTROL_OCTETS]); MESSAGES],
+            received: 0,
+        }
+    }
+
+    /// Takes what the socket holds, without blocking.
+    pub(super) fn receive(&mut self, socket: RawFd) -> io::Result<()> {
+        self.received = 0;
+        let buffers = self.buffers.chunks_exact_mut(BUFFER_OCTETS);
+        let parts = self
+            .vectors
+            .iter_mut()
+            .zip(&mut self.names)
+            .zip(&mut self.controls);
+        for ((header, buffer), ((vector, name), control)) in
+            self.headers.iter_mut().zip(buffers).zip(parts)
+        {
+            vector.iov_base = buffer.as_mut_ptr().cast();
+            vector.iov_len = PAYLOAD_OCTETS;
+            let header = &mut header.msg_hdr;
+            header.msg_name = std::ptr::from_mut(name).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_OCTETS as _;
+            header.msg_flags = 0;
+        }
+        // SAFETY: each header points to buffers of the stated sizes, all owned by `self`, which is
+        // borrowed mutably for the call and does not move during it. No pointer is used after it
+        // without being set again, or read other than through `self`.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket,
+                self.headers.as_mut_ptr(),
+                MESSAGES as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if received < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.received = received.unsigned_abs() as usize;
+        Ok(())
+    }
+
+    /// The datagrams of the last call, in order; what the kernel coalesced is taken apart again.
+    pub fn iter(&self) -> impl Iterator<Item = Arrival<'_>> {
+        (0..self.received).flat_map(|message| {
+            let length = (self.headers[message].msg_len as usize).min(PAYLOAD_OCTETS);
+            let start = message * BUFFER_OCTETS;
+            let octets = &self.buffers[start..start + length];
+            let source = source(&self.names[message]);
+            let segment = self
+                .control(message, libc::SOL_UDP, libc::UDP_GRO)
+                .unwrap_or_default();
+            // A datagram without payload is one too, but no chunk of anything.
+            let empty = octets.is_empty().then_some(octets);
+            let segments = octets.chunks(match segment {
+                0 => PAYLOAD_OCTETS,
+                octets => octets as usize,
+            });
+            empty
+                .into_iter()
+                .chain(segments)
+                .map(move |octets| Arrival { octets, source })
+        })
+    }
+
+    /// Whether every buffer was filled, so that there may be more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.received == MESSAGES
+    }
+
+    /// The drop counter that came with the last datagram.
+    #[must_use]
+    pub fn drops_reported(&self) -> Option<u32> {
+        self.control(
+            self.received.checked_sub(1)?,
+            libc::SOL_SOCKET,
+            libc::SO_RXQ_OVFL,
+        )
+    }
+
+    /// The first four octets of a control message of this kind.
+    fn control(&self, message: usize, level: libc::c_int, kind: libc::c_int) -> Option<u32> {
+        let header = &self.headers[message].msg_hdr;
+        // `msg_controllen` is what the kernel wrote; the header's own pointer is not followed, since
+        // it may be stale.
+        let written = header.msg_controllen.min(CONTROL_OCTETS);
+        let mut rest = self.controls[message].0.get(..written)?;
+        while rest.len() >= size_of::<libc::cmsghdr>() {
+            // SAFETY: `rest` holds at least a whole `cmsghdr`, which is plain data.
+            let head: libc::cmsghdr = unsafe { std::ptr::read_unaligned(rest.as_ptr().cast()) };
+            let length = head.cmsg_len;
+            if head.cmsg_level == level && head.cmsg_type == kind {
+                let data = rest.get(size_of::<libc::cmsghdr>()..length)?;
+                return data.first_chunk().map(|octets| u32::from_ne_bytes(*octets));
+            }
+            rest = rest.get(length.max(1).next_multiple_of(align_of::<libc::cmsghdr>())..)?;
+        }
+        None
+    }
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The socket's own count of dropped datagrams, modulo 2^32; none from a kernel before 4.12.
+pub(super) fn drops(socket: RawFd) -> Option<u32> {
+    let mut memory = [0_u32; SK_MEMINFO_VARS];
+    let mut octets = size_of_val(&memory) as libc::socklen_t;
+    // SAFETY: `memory` has `octets` octets, is writable, and any bits are valid in it.
+    let status = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            memory.as_mut_ptr().cast(),
+            &raw mut octets,
+        )
+    };
+    let is_there = status == 0 && octets as usize == size_of_val(&memory);
+    is_there.then(|| memory[SK_MEMINFO_DROPS])
+}
+
+fn source(name: &libc::sockaddr_storage) -> Option<IpAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the kernel wrote a `sockaddr_in`, as the family says, and the storage is
+            // larger and aligned for it.
+            let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            Some(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for `sockaddr_in6`.
+            let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            Some(Ipv6Addr::from(name.sin6_addr.s6_addr).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+/// linux/sock_diag.h
+const SK_MEMINFO_VARS: usize = 9;
+const SK_MEMINFO_DROPS: usize = 8;

@@ -1,0 +1,187 @@
+//! The database: one connection, one transaction a batch, each stored exactly once.
+//!
+//! A batch claims the ranges of its shards in `ingest_batch` and copies its rows in the same
+//! transaction. When the outcome of a commit is unknown the batch is simply stored again: if the
+//! first attempt did commit, the claims no longer fit and nothing is copied.
+
+pub mod schema;
+
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use protocol::KINDS;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use crate::{
+    batch::{Batch, QUARANTINE_COPY},
+    copy::{CopyBuffer, telemetry_copy},
+};
+
+/// A connection that is ready to store batches.
+pub struct Store {
+    client: Client,
+    claim: Statement,
+    name_satellites: Statement,
+    copies: Vec<Statement>,
+    copy_quarantine: Statement,
+}
+
+/// Whose positions the ranges are.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The station's name.
+    pub station: String,
+    /// One numbering of samples, drawn at random when it begins.
+    pub journal: i64,
+}
+
+/// What storing a batch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows were stored now.
+    Stored,
+    /// They had been stored before, by an attempt whose answer was lost.
+    StoredBefore,
+}
+
+/// Why a batch was not stored, for all that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server or the connection.
+    #[error("{}", explain(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// Somebody else writes with this identity.
+    #[error(
+        "another receiver writes as this station and journal: {claimed} of {wanted} claims fit"
+    )]
+    Conflict {
+        /// Claims that fitted.
+        claimed: u64,
+        /// Claims made.
+        wanted: u64,
+    },
+    /// The station was stopped, and its time to drain is over.
+    #[error("the database did not answer within --drain-timeout")]
+    OutOfTime,
+}
+
+impl Store {
+    /// Connects, and prepares all statements.
+    pub async fn connect(config: &Config) -> Result<Self, tokio_postgres::Error> {
+        let client = connect(config).await?;
+        let mut copies = Vec::new();
+        for kind in KINDS {
+            copies.push(client.prepare(&telemetry_copy(kind)).await?);
+        }
+        Ok(Self {
+            claim: client.prepare(CLAIM).await?,
+            name_satellites: client.prepare(NAME_SATELLITES).await?,
+            copy_quarantine: client.prepare(QUARANTINE_COPY).await?,
+            copies,
+            client,
+        })
+    }
+
+    /// Stores a batch, whole or not at all.
+    pub async fn commit(&mut self, batch: &Batch, who: &Identity) -> Result<Outcome, Error> {
+        let transaction = self.client.transaction().await?;
+        let ranges: Vec<_> = batch.ranges().collect();
+        let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
+        let first: Vec<i64> = ranges.iter().map(|(_, range)| range.first).collect();
+        let samples: Vec<i64> = ranges.iter().map(|(_, range)| range.samples).collect();
+        let claimed = transaction
+            .execute(
+                &self.claim,
+                &[&who.station, &who.journal, &shards, &first, &samples],
+            )
+            .await?;
+        let wanted = ranges.len() as u64;
+        if claimed == 0 {
+            return Ok(Outcome::StoredBefore);
+        }
+        if claimed != wanted {
+            return Err(Error::Conflict { claimed, wanted });
+        }
+        if !batch.newcomers.is_empty() {
+            let ids: Vec<i32> = batch
+                .newcomers
+                .iter()
+                .map(|id| id.number().into())
+                .collect();
+            let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
+            transaction
+                .execute(&self.name_satellites, &[&ids, &names])
+                .await?;
+        }
+        let tables = batch.tables.iter().zip(&self.copies);
+        for (rows, statement) in tables.chain([(&batch.quarantine, &self.copy_quarantine)]) {
+            copy(&transaction, statement, rows).await?;
+        }
+        transaction.commit().await?;
+        Ok(Outcome::Stored)
+    }
+}
+
+async fn copy(
+    transaction: &tokio_postgres::Transaction<'_>,
+    statement: &Statement,
+    rows: &CopyBuffer,
+) -> Result<(), tokio_postgres::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sink = transaction.copy_in(statement).await?;
+    tokio::pin!(sink);
+    for piece in rows.octets().chunks(PIECE_OCTETS) {
+        sink.as_mut().feed(Bytes::copy_from_slice(piece)).await?;
+    }
+    sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+    sink.finish().await.map(|_| ())
+}
+
+/// Connects, and drives the connection on the runtime that this is called in.
+async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let mut config = config.clone();
+    config.application_name("orbitstream receiver");
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(async move {
+        // Its error reaches whoever waits for an answer, and is told there.
+        let _told_elsewhere = connection.await;
+    });
+    Ok(client)
+}
+
+/// The server's own words where there are any: the driver's are just "db error".
+#[must_use]
+pub fn explain(error: &tokio_postgres::Error) -> String {
+    let Some(server) = error.as_db_error() else {
+        let cause = std::error::Error::source(error);
+        return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    };
+    format!("{} (SQLSTATE {})", server.message(), server.code().code())
+}
+
+/// Moves each shard's position from the range's first sample to behind its last. A shard whose
+/// position is another is left alone, and not counted.
+const CLAIM: &str = "
+    INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
+    SELECT $1, $2, shard, first + samples, samples
+    FROM unnest($3::smallint[], $4::bigint[], $5::bigint[]) AS claim (shard, first, samples)
+    ON CONFLICT (station, journal, shard) DO UPDATE
+    SET next = excluded.next,
+        samples = ledger.samples + excluded.samples,
+        updated_at = now()
+    WHERE ledger.next = excluded.next - excluded.samples";
+
+const NAME_SATELLITES: &str = "
+    INSERT INTO satellite (spacecraft_id, name)
+    SELECT * FROM unnest($1::int[], $2::text[])
+    ON CONFLICT DO NOTHING";
+
+/// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
+const PIECE_OCTETS: usize = 128 * 1_024;
+/// Ends a binary COPY: a row of −1 fields.
+const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

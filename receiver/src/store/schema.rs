@@ -1,0 +1,156 @@
+//! The schema's version: bringing it up to date, and telling whether it is.
+
+use tokio_postgres::Config;
+
+use super::{connect, explain};
+
+refinery::embed_migrations!("../schema/migrations");
+
+/// What `migrate` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// Migrations that were applied now.
+    pub applied: usize,
+    /// The schema's version.
+    pub version: u32,
+    /// Whether the tables are hypertables.
+    pub has_timescaledb: bool,
+}
+
+/// Why the schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server did not answer, or answered with an error.
+    #[error("{}", explain(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migration(String),
+    /// There are no tables.
+    #[error(
+        "the database has no OrbitStream tables: run `receiver migrate`, or start with --migrate"
+    )]
+    Missing,
+    /// They are of an earlier version.
+    #[error(
+        "the schema has version {found}, this receiver needs {CURRENT}: run `receiver migrate`, or \
+         start with --migrate",
+        CURRENT = current()
+    )]
+    Older {
+        /// The version that was found.
+        found: u32,
+    },
+    /// They are of a later version.
+    #[error(
+        "the schema has version {found}, this receiver knows up to {CURRENT}: install a newer \
+         receiver",
+        CURRENT = current()
+    )]
+    Newer {
+        /// The version that was found.
+        found: u32,
+    },
+}
+
+/// The version that this program's migrations end in.
+#[must_use]
+pub fn current() -> u32 {
+    let runner = migrations::runner();
+    let versions = runner
+        .get_migrations()
+        .iter()
+        .map(refinery::Migration::version);
+    versions.max().unwrap_or_default() as u32
+}
+
+/// Applies what is missing. With `timescaledb` the extension is created first, where the server
+/// has it and has loaded it.
+pub async fn migrate(config: &Config, timescaledb: bool) -> Result<Migrated, Error> {
+    let mut client = connect(config).await?;
+    if let Some(found) = version(&client).await?
+        && found > current()
+    {
+        return Err(Error::Newer { found });
+    }
+    if timescaledb {
+        client.batch_execute(CREATE_EXTENSION).await?;
+    }
+    let report = migrations::runner()
+        .run_async(&mut client)
+        .await
+        .map_err(|error| Error::Migration(innermost(&error)))?;
+    client.batch_execute(GRANT_VERSION).await?;
+    Ok(Migrated {
+        applied: report.applied_migrations().len(),
+        version: current(),
+        has_timescaledb: has_timescaledb(&client).await?,
+    })
+}
+
+/// Whether the schema is the one this program writes to; if so, whether it has TimescaleDB.
+pub async fn check(config: &Config) -> Result<bool, Error> {
+    let client = connect(config).await?;
+    match version(&client).await? {
+        None => Err(Error::Missing),
+        Some(found) if found < current() => Err(Error::Older { found }),
+        Some(found) if found > current() => Err(Error::Newer { found }),
+        Some(_) => Ok(has_timescaledb(&client).await?),
+    }
+}
+
+async fn version(client: &tokio_postgres::Client) -> Result<Option<u32>, tokio_postgres::Error> {
+    let table = client
+        .query_one("SELECT to_regclass('refinery_schema_history')::text", &[])
+        .await?;
+    if table.get::<_, Option<String>>(0).is_none() {
+        return Ok(None);
+    }
+    let row = client
+        .query_one("SELECT max(version) FROM refinery_schema_history", &[])
+        .await?;
+    Ok(row
+        .get::<_, Option<i32>>(0)
+        .map(|version| version.unsigned_abs()))
+}
+
+async fn has_timescaledb(client: &tokio_postgres::Client) -> Result<bool, tokio_postgres::Error> {
+    let found = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')";
+    Ok(client.query_one(found, &[]).await?.get(0))
+}
+
+/// The message of the deepest cause, which is the server's.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string().replace('\n', "; ")
+}
+
+/// Only where the library is loaded: creating it elsewhere would end the connection.
+const CREATE_EXTENSION: &str = "
+    DO $$
+    BEGIN
+        IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+            AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+        THEN
+            CREATE EXTENSION IF NOT EXISTS timescaledb;
+        END IF;
+    END
+    $$";
+
+/// The migrations' own table is made by the runner, so its rights are given here.
+const GRANT_VERSION: &str = "
+    DO $$
+    DECLARE
+        reader name;
+    BEGIN
+        FOR reader IN
+            SELECT rolname FROM pg_roles
+            WHERE rolname IN ('orbitstream_writer', 'orbitstream_reader')
+        LOOP
+            EXECUTE format('GRANT SELECT ON refinery_schema_history TO %I', reader);
+        END LOOP;
+    END
+    $$";

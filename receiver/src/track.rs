@@ -1,0 +1,333 @@
+//! Which frames of each stream came, which are missing, which came twice.
+//!
+//! A stream is one spacecraft and APID. Its frames are numbered by a 30-bit counter that starts
+//! again with each boot of the spacecraft. [`Tracker::track`] says what a frame is; it is exact as
+//! long as frames are not delayed by more than [`WINDOW_COUNTS`] counts.
+//!
+//! Pure: no clock, no I/O, no lock, and no allocation but for a stream's first frame and its
+//! reboots. Bounded: [`BYTES_PER_STREAM_MAX`] a stream, `satellites_max` × APIDs streams, and
+//! [`ENDED_MAX`] summaries of boots that are over.
+
+mod window;
+
+use protocol::{Apid, KINDS, SpacecraftId, Telemetry};
+
+use window::Window;
+pub use window::{Verdict, WINDOW_COUNTS};
+
+/// Every stream of the station.
+pub struct Tracker {
+    /// Index of each stream in `streams`, or [`NO_STREAM`]; by APID, then spacecraft.
+    index: Vec<u32>,
+    streams: Vec<Stream>,
+    /// Boots that neither are current nor previous any more.
+    ended: Vec<StreamCounts>,
+    satellites: usize,
+    satellites_max: usize,
+}
+
+/// One boot of one stream, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// The spacecraft.
+    pub spacecraft: SpacecraftId,
+    /// The packet kind.
+    pub apid: Apid,
+    /// The boot that the counts are about.
+    pub boot_count: u16,
+    /// The counts.
+    pub counts: Counts,
+}
+
+/// What became of a stream's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// New frames, late ones included.
+    pub accepted: u64,
+    /// Counts that were skipped; those that came late are not taken off.
+    pub missed: u64,
+    /// Frames that filled a gap.
+    pub late: u64,
+    /// Frames that had come before.
+    pub duplicate: u64,
+    /// Frames older than the window remembers.
+    pub stale: u64,
+    /// Reboots: 1 for a boot that followed another.
+    pub resets: u64,
+}
+
+struct Stream {
+    spacecraft: SpacecraftId,
+    apid: Apid,
+    current: Boot,
+    previous: Option<Box<Boot>>,
+}
+
+struct Boot {
+    boot_count: u16,
+    counts: Counts,
+    window: Window,
+}
+
+/// What a stream costs at most: its own record, and the boxed record of its previous boot.
+pub const BYTES_PER_STREAM_MAX: usize = size_of::<Stream>() + size_of::<Boot>();
+/// Boots that are remembered for the final report after they are over. Later ones keep counting in
+/// the station's totals, but are not listed one by one.
+pub const ENDED_MAX: usize = 65_536;
+
+impl Tracker {
+    /// A tracker for at most `satellites_max` spacecraft.
+    #[must_use]
+    pub fn new(satellites_max: usize) -> Self {
+        Self {
+            index: vec![NO_STREAM; KINDS.len() * SPACECRAFT],
+            streams: Vec::new(),
+            ended: Vec::new(),
+            satellites: 0,
+            satellites_max,
+        }
+    }
+
+    /// Whether there is room for this spacecraft: it is known, or one more may become so.
+    #[inline]
+    #[must_use]
+    pub fn has_room_for(&self, spacecraft: SpacecraftId) -> bool {
+        self.satellites < self.satellites_max || self.is_known(spacecraft)
+    }
+
+    /// Takes notice of a checked frame and says what it is.
+    #[inline]
+    pub fn track(&mut self, frame: &Telemetry<'_>) -> Tracked {
+        let (spacecraft, apid) = (frame.spacecraft(), frame.apid());
+        let Some(place) = KINDS.iter().position(|kind| kind.apid == apid) else {
+            // The door lets only declared kinds in.
+            return Tracked {
+                verdict: Verdict::Next,
+                is_reset: false,
+            };
+        };
+        let slot = place * SPACECRAFT + usize::from(spacecraft.number());
+        let boot_count = frame.boot_count();
+        let Some(stream) = self.streams.get_mut(self.index[slot] as usize) else {
+            if !self.is_known(spacecraft) {
+                self.satellites += 1;
+            }
+            self.index[slot] = self.streams.len() as u32;
+            let mut current = Boot::new(boot_count, 0);
+            let verdict = current.take(frame);
+            self.streams.push(Stream {
+                spacecraft,
+                apid,
+                current,
+                previous: None,
+            });
+            return Tracked {
+                verdict,
+                is_reset: false,
+            };
+        };
+        if stream.current.boot_count == boot_count {
+            return Tracked {
+                verdict: stream.current.take(frame),
+                is_reset: false,
+            };
+        }
+        if let Some(previous) = &mut stream.previous
+            && previous.boot_count == boot_count
+        {
+            return Tracked {
+                verdict: previous.take(frame),
+                is_reset: false,
+            };
+        }
+        let mut current = Boot::new(boot_count, 1);
+        let verdict = current.take(frame);
+        let previous = std::mem::replace(&mut stream.current, current);
+        if let Some(ended) = stream.previous.replace(Box::new(previous))
+            && self.ended.len() < ENDED_MAX
+        {
+            self.ended.push(ended.summary(spacecraft, apid));
+        }
+        Tracked {
+            verdict,
+            is_reset: true,
+        }
+    }
+
+    /// How many streams have been heard.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The counts of every stream and boot, in order of spacecraft, APID and time of the boot.
+    #[must_use]
+    pub fn summary(&self) -> Vec<StreamCounts> {
+        let live = self.streams.iter().flat_map(|stream| {
+            let boots = stream
+                .previous
+                .as_deref()
+                .into_iter()
+                .chain([&stream.current]);
+            boots.map(|boot| boot.summary(stream.spacecraft, stream.apid))
+        });
+        let mut summary: Vec<_> = self.ended.iter().copied().chain(live).collect();
+        summary.sort_by_key(|counts| (counts.spacecraft, counts.apid));
+        summary
+    }
+
+    fn is_known(&self, spacecraft: SpacecraftId) -> bool {
+        let number = usize::from(spacecraft.number());
+        (0..KINDS.len()).any(|place| self.index[place * SPACECRAFT + number] != NO_STREAM)
+    }
+}
+
+/// What a frame turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Its place among the frames of its boot.
+    pub verdict: Verdict,
+    /// Whether it told of a reboot.
+    pub is_reset: bool,
+}
+
+impl Boot {
+    fn new(boot_count: u16, resets: u64) -> Self {
+        let counts = Counts {
+            resets,
+            ..Counts::default()
+        };
+        Self {
+            boot_count,
+            counts,
+            window: Window::default(),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, frame: &Telemetry<'_>) -> Verdict {
+        let verdict = self.window.take(frame.sequence());
+        self.counts.count(verdict);
+        verdict
+    }
+
+    fn summary(&self, spacecraft: SpacecraftId, apid: Apid) -> StreamCounts {
+        StreamCounts {
+            spacecraft,
+            apid,
+            boot_count: self.boot_count,
+            counts: self.counts,
+        }
+    }
+}
+
+impl Counts {
+    /// Adds one frame.
+    #[inline]
+    pub fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Next => self.accepted += 1,
+            Verdict::Gap { missed } => {
+                self.accepted += 1;
+                self.missed += u64::from(missed);
+            }
+            Verdict::Late => {
+                self.accepted += 1;
+                self.late += 1;
+            }
+            Verdict::Duplicate => self.duplicate += 1,
+            Verdict::Stale => self.stale += 1,
+        }
+    }
+}
+
+const SPACECRAFT: usize = 1 << 16;
+const NO_STREAM: u32 = u32::MAX;
+// docs/architecture.md states this bound for every spacecraft there can be, with three APIDs each.
+const _: () = assert!(BYTES_PER_STREAM_MAX * 65_535 * 3 < 256 << 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{
+        CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Sequence, Stamp, emit, health::Health,
+    };
+
+    fn track(tracker: &mut Tracker, spacecraft: u16, boot_count: u16, count: u32) -> Tracked {
+        let stamp = Stamp {
+            spacecraft: SpacecraftId::new(spacecraft).unwrap(),
+            boot_count,
+            sequence: Sequence::new(count),
+            time: CdsTime {
+                day: 24_837,
+                ms: 0,
+                us: 0,
+            },
+        };
+        let mut out = [0; FRAME_OCTETS_MAX];
+        let octets = emit(&stamp, &Packet::Health(Health::default()), &mut out);
+        let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(octets).next(|_| true) else {
+            panic!("refused");
+        };
+        tracker.track(&frame)
+    }
+
+    #[test]
+    fn a_reboot_in_a_burst_keeps_both_windows() {
+        let mut tracker = Tracker::new(10);
+        let steps = [
+            (1, 100, Verdict::Next, false),
+            (1, 102, Verdict::Gap { missed: 1 }, false),
+            (2, 0, Verdict::Next, true),
+            (1, 101, Verdict::Late, false),
+            (1, 102, Verdict::Duplicate, false),
+            (2, 1, Verdict::Next, false),
+            (1, 103, Verdict::Next, false),
+            (3, 0, Verdict::Next, true),
+            (2, 2, Verdict::Next, false),
+            (1, 104, Verdict::Next, true),
+        ];
+        for (boot, count, verdict, is_reset) in steps {
+            assert_eq!(
+                track(&mut tracker, 7, boot, count),
+                Tracked { verdict, is_reset }
+            );
+        }
+        let boots: Vec<_> = tracker
+            .summary()
+            .iter()
+            .map(|s| (s.boot_count, s.counts))
+            .collect();
+        let one = Counts {
+            accepted: 4,
+            missed: 1,
+            late: 1,
+            duplicate: 1,
+            ..Counts::default()
+        };
+        let accepted = |accepted| Counts {
+            accepted,
+            resets: 1,
+            ..Counts::default()
+        };
+        assert_eq!(
+            boots,
+            [
+                (1, one),
+                (2, accepted(3)),
+                (3, accepted(1)),
+                (1, accepted(1))
+            ]
+        );
+    }
+
+    #[test]
+    fn only_so_many_satellites() {
+        let mut tracker = Tracker::new(2);
+        track(&mut tracker, 5, 0, 0);
+        track(&mut tracker, 9, 0, 0);
+        assert!(tracker.has_room_for(SpacecraftId::new(5).unwrap()));
+        assert!(tracker.has_room_for(SpacecraftId::new(9).unwrap()));
+        assert!(!tracker.has_room_for(SpacecraftId::new(6).unwrap()));
+    }
+}

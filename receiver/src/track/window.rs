@@ -1,0 +1,220 @@
+//! The last counts of one boot of one stream, and which of them are missing.
+
+use protocol::Sequence;
+
+/// What a frame is among the frames of its boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first, the one after the newest, or one from before the first that was heard: nothing
+    /// is missing because of it.
+    Next,
+    /// Newer, with this many counts left out before it.
+    Gap {
+        /// How many.
+        missed: u32,
+    },
+    /// It fills a gap that was counted as missed.
+    Late,
+    /// It has come before.
+    Duplicate,
+    /// Too old to know.
+    Stale,
+}
+
+impl Verdict {
+    /// Whether the frame is new, and so to be stored.
+    #[must_use]
+    pub const fn is_accepted(self) -> bool {
+        matches!(self, Self::Next | Self::Gap { .. } | Self::Late)
+    }
+}
+
+/// Counts that are remembered, the newest included.
+pub const WINDOW_COUNTS: u32 = 4_096;
+
+/// Remembers the newest count and, for each of the [`WINDOW_COUNTS`] up to it, whether it came.
+pub(super) struct Window {
+    newest: Sequence,
+    /// Counts from the first that was heard up to the newest, as far as the window reaches; 0
+    /// before any. Only these were ever counted as missed.
+    heard: u32,
+    /// One bit for each count modulo the window's length: it came.
+    came: [u64; WORDS],
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            newest: Sequence::default(),
+            heard: 0,
+            came: [0; WORDS],
+        }
+    }
+}
+
+impl Window {
+    /// Takes notice of a count and says what it is.
+    #[inline]
+    pub(super) fn take(&mut self, sequence: Sequence) -> Verdict {
+        if self.heard == 0 {
+            self.newest = sequence;
+            self.heard = 1;
+            self.mark(sequence);
+            return Verdict::Next;
+        }
+        let steps = sequence.since(self.newest);
+        if steps > 0 {
+            return self.advance(sequence, steps.unsigned_abs());
+        }
+        let age = steps.unsigned_abs();
+        if age >= WINDOW_COUNTS {
+            return Verdict::Stale;
+        }
+        if self.has(sequence) {
+            return Verdict::Duplicate;
+        }
+        self.mark(sequence);
+        if age < self.heard {
+            return Verdict::Late;
+        }
+        // Between it and the first there may be counts that never came: they were not waited for.
+        Verdict::Next
+    }
+
+    fn advance(&mut self, sequence: Sequence, steps: u32) -> Verdict {
+        if steps >= WINDOW_COUNTS {
+            self.came = [0; WORDS];
+        } else {
+            // The places of the skipped counts still speak of one window ago.
+            self.unmark(self.newest.plus(1), steps - 1);
+        }
+        self.newest = sequence;
+        self.heard = self.heard.saturating_add(steps).min(WINDOW_COUNTS);
+        self.mark(sequence);
+        match steps - 1 {
+            0 => Verdict::Next,
+            missed => Verdict::Gap { missed },
+        }
+    }
+
+    fn has(&self, sequence: Sequence) -> bool {
+        let (word, bit) = place(sequence);
+        self.came[word] & bit != 0
+    }
+
+    fn mark(&mut self, sequence: Sequence) {
+        let (word, bit) = place(sequence);
+        self.came[word] |= bit;
+    }
+
+    /// Forgets `counts` counts from `first` on, word by word, so that no gap is expensive.
+    fn unmark(&mut self, first: Sequence, counts: u32) {
+        let (mut sequence, mut left) = (first, counts);
+        while left > 0 {
+            let (word, bit) = place(sequence);
+            let here = (u64::BITS - bit.trailing_zeros()).min(left);
+            self.came[word] &= !(u64::MAX >> (u64::BITS - here) << bit.trailing_zeros());
+            sequence = sequence.plus(here);
+            left -= here;
+        }
+    }
+}
+
+fn place(sequence: Sequence) -> (usize, u64) {
+    let place = sequence.value() % WINDOW_COUNTS;
+    ((place / u64::BITS) as usize, 1 << (place % u64::BITS))
+}
+
+const WORDS: usize = (WINDOW_COUNTS / u64::BITS) as usize;
+const _: () = assert!(Sequence::MODULUS.is_multiple_of(WINDOW_COUNTS));
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Remembers every count that ever came, on an unwrapped line.
+    #[derive(Default)]
+    struct Oracle {
+        came: HashSet<i64>,
+        first: i64,
+        newest: i64,
+    }
+
+    impl Oracle {
+        fn take(&mut self, count: i64) -> Verdict {
+            if self.came.is_empty() {
+                (self.first, self.newest) = (count, count);
+                self.came.insert(count);
+                return Verdict::Next;
+            }
+            if count <= self.newest - i64::from(WINDOW_COUNTS) {
+                return Verdict::Stale;
+            }
+            if !self.came.insert(count) {
+                return Verdict::Duplicate;
+            }
+            if count < self.newest {
+                return if count > self.first {
+                    Verdict::Late
+                } else {
+                    Verdict::Next
+                };
+            }
+            let missed = (count - self.newest - 1) as u32;
+            self.newest = count;
+            if missed == 0 {
+                Verdict::Next
+            } else {
+                Verdict::Gap { missed }
+            }
+        }
+    }
+
+    fn steps() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            8 => Just(1_i64),
+            4 => -8..8_i64,
+            2 => -5_000..5_000_i64,
+            1 => 4_090..4_100_i64,
+            1 => -4_100..-4_090_i64,
+            1 => 16_380..16_390_i64,
+            1 => 0..100_000_000_i64,
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn agrees_with_an_oracle_that_remembers_everything(
+            start in 0..i64::from(Sequence::MODULUS),
+            steps in prop::collection::vec(steps(), 0..400),
+        ) {
+            let (mut window, mut oracle) = (Window::default(), Oracle::default());
+            let mut count = start;
+            for step in steps {
+                count += step;
+                let sequence = Sequence::new(count.rem_euclid(Sequence::MODULUS.into()) as u32);
+                prop_assert_eq!(window.take(sequence), oracle.take(count), "count {}", count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_repeat_at_the_wrap_is_no_gap() {
+        let mut window = Window::default();
+        for (count, verdict) in [
+            (16_383, Verdict::Next),
+            (16_384, Verdict::Next),
+            (16_383, Verdict::Duplicate),
+            (16_384, Verdict::Duplicate),
+            (16_385, Verdict::Next),
+            (16_385 + 16_384, Verdict::Gap { missed: 16_383 }),
+        ] {
+            assert_eq!(window.take(Sequence::new(count)), verdict, "count {count}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A writer: takes chunks from its queue, gathers them into batches and stores those, in order and
+//! for as long as it takes. One thread, one connection.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::RecvTimeoutError;
+use rand::RngExt as _;
+use tokio_postgres::Config;
+
+use crate::{
+    batch::{Batch, Limits, TimeWindow},
+    chunk::Chunk,
+    ledger::{Counters, WriterCounts},
+    queue::Inlet,
+    shutdown::Drain,
+    spacecraft::SpacecraftSet,
+    store::{Error, Identity, Store},
+};
+
+/// What all writers share.
+#[derive(Clone)]
+pub struct Setup {
+    /// The database.
+    pub database: Config,
+    /// Whose samples these are.
+    pub identity: Identity,
+    /// When a batch is closed.
+    pub limits: Limits,
+    /// Which samples are quarantined.
+    pub window: TimeWindow,
+    /// Where counts are published.
+    pub counters: Arc<Counters>,
+    /// Until when to go on after a stop.
+    pub drain: Drain,
+}
+
+/// A writer's state.
+pub struct Writer {
+    setup: Setup,
+    inlet: Inlet,
+    runtime: tokio::runtime::Runtime,
+    store: Option<Store>,
+    batch: Batch,
+    counts: WriterCounts,
+    /// Spacecraft whose names are stored.
+    named: SpacecraftSet,
+}
+
+impl Writer {
+    /// A writer that has not connected yet.
+    pub fn new(setup: Setup, inlet: Inlet) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            setup,
+            inlet,
+            runtime,
+            store: None,
+            batch: Batch::new(),
+            counts: WriterCounts::default(),
+            named: SpacecraftSet::none(),
+        })
+    }
+
+    /// Works until the doors are closed and all is stored, or the time to drain is over.
+    pub fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            let wait = self
+                .batch
+                .due_in(&self.setup.limits, now)
+                .unwrap_or(IDLE_WAIT);
+            match self.inlet.chunks.recv_timeout(wait) {
+                Ok(chunk) => self.take(chunk),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.batch.is_due(&self.setup.limits, Instant::now()) && !self.store_batch() {
+                return;
+            }
+        }
+        if self.batch.samples() > 0 {
+            self.store_batch();
+        }
+    }
+
+    fn take(&mut self, chunk: Chunk) {
+        let now = Instant::now();
+        for record in chunk.records() {
+            let spacecraft = record.spacecraft();
+            if self.named.insert(spacecraft) {
+                self.batch.newcomers.push(spacecraft);
+            }
+            self.batch.push(
+                &record,
+                &self.setup.identity.station,
+                &self.setup.window,
+                now,
+            );
+        }
+        self.counts.batched += chunk.samples();
+        self.publish();
+        self.setup
+            .counters
+            .dequeued(self.inlet.writer, chunk.samples());
+        self.inlet.pool.give_back(chunk);
+    }
+
+    /// Stores the batch, however often that has to be tried; false when there is no time left.
+    fn store_batch(&mut self) -> bool {
+        let mut backoff = BACKOFF_MIN;
+        let mut failing_since = None;
+        while let Err(error) = self.try_store() {
+            self.store = None;
+            let since = *failing_since.get_or_insert_with(|| {
+                tracing::error!("cannot store, will try again: {error}");
+                Instant::now()
+            });
+            if self.setup.drain.is_over() {
+                tracing::error!(
+                    "gave up after {:.1?}: {} samples are not stored: {error}",
+                    since.elapsed(),
+                    self.batch.samples()
+                );
+                return false;
+            }
+            // Jitter, so that the writers do not all come back at the same instant.
+            let pause = rand::rng().random_range(backoff / 2..=backoff);
+            thread::sleep(pause.min(self.setup.drain.left()));
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+        if let Some(since) = failing_since {
+            tracing::info!("storing again after {:.1?}", since.elapsed());
+        }
+        self.counts.committed += self.batch.stored();
+        self.counts.quarantined += self.batch.quarantine.rows();
+        self.counts.batched = 0;
+        self.batch.advance();
+        self.publish();
+        true
+    }
+
+    fn try_store(&mut self) -> Result<(), Error> {
+        let Setup {
+            database,
+            identity,
+            drain,
+            ..
+        } = &self.setup;
+        let (store, batch) = (&mut self.store, &self.batch);
+        self.runtime.block_on(async {
+            let store = match store {
+                Some(store) => store,
+                None => store.insert(Store::connect(database).await?),
+            };
+            // A server that does not answer must not keep the station from ending.
+            tokio::select! {
+                outcome = store.commit(batch, identity) => outcome.map(|_| ()),
+                () = drain.over() => Err(Error::OutOfTime),
+            }
+        })
+    }
+
+    fn publish(&self) {
+        self.setup
+            .counters
+            .publish_writer(self.inlet.writer, self.counts);
+    }
+}
+
+/// How long an empty writer sleeps before it looks again.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
