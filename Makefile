@@ -1,0 +1,44 @@
+# The commands to remember. Each installs what it lacks first (scripts/setup.sh).
+
+# Ends the demo after this many seconds; without it, Ctrl-C does.
+DEMO_SECONDS ?=
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+target := $(or $(CARGO_TARGET_DIR),target)
+tools := $(CURDIR)/target/tools/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fuzz
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C or DEMO_SECONDS
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
+
+test: ## Runs all tests
+	@scripts/setup.sh postgres tshark oracles tiers
+	cargo build --workspace --bins
+	cargo test --workspace
+
+lint: ## Checks format, lints, documentation, licences and sources of dependencies
+	@scripts/setup.sh cargo-deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
+	$(tools)/cargo-deny --all-features check bans licenses sources
+
+bench: ## Runs the benchmarks
+	cargo bench --workspace
+
+fuzz: ## Runs every fuzz target for FUZZ_SECONDS
+	@scripts/setup.sh cargo-fuzz
+	@export RUSTC_BOOTSTRAP=1 PATH="$(tools):$$PATH"; \
+	targets=$$(cargo fuzz list) || exit 1; \
+	for name in $$targets; do \
+		echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \
+		cargo fuzz run "$$name" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
