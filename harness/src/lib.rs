@@ -1,0 +1,16 @@
+//! What the demo, the benchmarks and the end-to-end tests stand on: a private PostgreSQL that
+//! leaves nothing behind, programs that are ended with their owner, and the ledger they are checked
+//! against.
+//!
+//! Nothing of `receiver` or `satsim` depends on this crate.
+
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod ledger;
+pub mod program;
+pub mod watchdog;
+
+pub use cluster::{Cluster, ClusterOptions, StopMode};
+pub use ledger::{Counters, Truth};
+pub use program::Program;

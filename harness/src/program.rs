@@ -1,0 +1,240 @@
+//! Programs started from here, such as `receiver` and `satsim`: none outlives its owner.
+//!
+//! Guarantee: a [`Program`], with everything it has started itself, is killed when it is dropped and
+//! when this process ends in whatever way (see [`crate::watchdog`]). It sits in a process group of
+//! its own, so Ctrl-C reaches only its owner, which then ends its programs in the right order.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::watchdog::Watchdog;
+
+/// Kills the process group `$1`.
+const KILL: &str = "kill -s KILL -- \"-$1\"";
+
+/// How often a program that should end is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How much of a log an error shows.
+const LOG_TAIL_LINES: usize = 15;
+
+/// A running program that writes to a log file.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    /// Gone as soon as the exit status was collected: from then on another process may have the id.
+    watchdog: Option<Watchdog>,
+    status: Option<ExitStatus>,
+}
+
+impl Program {
+    /// Starts `command` with nothing to read; what it prints goes to the file `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        let name = Path::new(command.get_program())
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let id = child.id().to_string();
+        let mut program = Self {
+            name,
+            child,
+            log: log.to_owned(),
+            watchdog: None,
+            status: None,
+        };
+        program.watchdog = Some(Watchdog::start(KILL, &[&id], None, None)?);
+        Ok(program)
+    }
+
+    /// The program's process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit status if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait()?;
+            if self.status.is_some()
+                && let Some(watchdog) = self.watchdog.take()
+            {
+                watchdog.dismiss();
+            }
+        }
+        Ok(self.status)
+    }
+
+    /// An error with the end of the log if the program has ended.
+    pub fn check_running(&mut self) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!(
+                "{} has ended ({status}); the end of its log:\n{}",
+                self.name,
+                self.log_tail()
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks the program to end, as Ctrl-C does.
+    pub fn interrupt(&mut self) -> Result<()> {
+        if self.ended()?.is_none() {
+            kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the program has ended of itself.
+    pub fn wait(&mut self, duration_max: Duration) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if start.elapsed() > duration_max {
+                bail!(
+                    "{} still runs after {} s; the end of its log:\n{}",
+                    self.name,
+                    duration_max.as_secs(),
+                    self.log_tail()
+                );
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits until the program has ended, and makes an error of any other outcome than success.
+    pub fn wait_for_success(&mut self, duration_max: Duration) -> Result<()> {
+        let status = self.wait(duration_max)?;
+        if !status.success() {
+            bail!(
+                "{} failed ({status}); the end of its log:\n{}",
+                self.name,
+                self.log_tail()
+            );
+        }
+        Ok(())
+    }
+
+    /// The last lines the program has printed.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Nothing to do for one that has ended: its watchdog was dismissed.
+        if let Some(watchdog) = self.watchdog.take() {
+            drop(watchdog);
+            // Only collects the exit status; there is nobody to tell while dropping.
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Path of a binary of this workspace that was built together with the running one.
+pub fn sibling(name: &str) -> Result<PathBuf> {
+    let exe = env::current_exe().context("cannot find the running program")?;
+    // Test programs lie one folder further down than binaries.
+    exe.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| {
+            format!(
+                "{name} is not built beside {}: run `make demo` or `make test`, which build it, or \
+                 `cargo build --workspace --bins`",
+                exe.display()
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, log: &Path) -> Result<Program> {
+        Program::start(Command::new("sh").arg("-c").arg(script), log)
+    }
+
+    #[test]
+    fn what_it_printed_explains_a_failure() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut program = shell("echo reason >&2; exit 3", &folder.path().join("log"))?;
+        let error = program
+            .wait_for_success(Duration::from_secs(10))
+            .expect_err("exit code 3");
+        assert!(error.to_string().contains("reason"), "{error}");
+        assert!(program.check_running().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn is_asked_to_end_as_by_ctrl_c() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let script = "trap 'echo bye; exit 0' INT; echo up; while :; do sleep 0.01; done";
+        let mut program = shell(script, &folder.path().join("log"))?;
+        while program.log_tail().is_empty() {
+            program.check_running()?;
+        }
+        program.interrupt()?;
+        program.wait_for_success(Duration::from_secs(10))?;
+        assert_eq!(program.log_tail(), "up\nbye");
+        Ok(())
+    }
+
+    #[test]
+    fn is_killed_with_its_children_when_dropped() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let script = "trap '' INT TERM; sleep 100 & echo $!; wait";
+        let program = shell(script, &folder.path().join("log"))?;
+        let child = loop {
+            if let Ok(id) = program.log_tail().parse::<u32>() {
+                break id;
+            }
+        };
+        drop(program);
+        // Nobody may have collected the exit status yet: a zombie is gone.
+        let start = Instant::now();
+        let runs = || {
+            fs::read_to_string(format!("/proc/{child}/stat"))
+                .is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        while runs() {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{child} still runs"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_missing_sibling_says_what_to_do() {
+        let error = sibling("no-such-program").expect_err("it does not exist");
+        assert!(error.to_string().contains("make demo"), "{error}");
+    }
+}
