@@ -9,8 +9,10 @@
 pub mod cluster;
 pub mod ledger;
 pub mod program;
+pub mod station;
 pub mod watchdog;
 
 pub use cluster::{Cluster, ClusterOptions, StopMode};
 pub use ledger::{Counters, Truth};
 pub use program::Program;
+pub use station::{Constellation, Station};

@@ -9,7 +9,7 @@ use std::{env, iter};
 use anyhow::{Context, Result};
 use harness::Program;
 
-use crate::station::free_address;
+use harness::station::free_address;
 
 /// Its usual 3000 is the receiver's.
 const PORT: u16 = 3_001;

@@ -12,7 +12,6 @@ mod grafana;
 mod interrupt;
 mod rows;
 mod screen;
-mod station;
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -21,14 +20,14 @@ use std::time::{Duration, Instant};
 use std::{env, io};
 
 use anyhow::{Context, Result, bail};
-use harness::{Cluster, ClusterOptions, Counters};
+use harness::station::USUAL_PORTS;
+use harness::{Cluster, ClusterOptions, Constellation, Counters, Station};
 
 use balance::Balance;
 use grafana::Grafana;
 use interrupt::Interrupt;
 use rows::Stored;
 use screen::{Figures, Screen};
-use station::{Constellation, Station};
 
 /// 100 satellites at 10 frames a second, one in ten of them attitude, make 16,400 values a second.
 const SATELLITES: u32 = 100;
@@ -62,7 +61,7 @@ fn run() -> Result<bool> {
         ..Default::default()
     })?;
     cluster.create_database(DATABASE)?;
-    Station::migrate(&cluster.url(DATABASE))?;
+    Station::migrate(&cluster.url(DATABASE), &[])?;
     let writer_url = cluster.url_as(
         "orbitstream_writer",
         Some(&login(&cluster, "writer")?),
@@ -70,11 +69,20 @@ fn run() -> Result<bool> {
     );
 
     println!("Starting the ground station ...");
-    let mut station = Station::start(&writer_url, &folder)?;
+    let mut station = Station::start(&writer_url, &folder, USUAL_PORTS, &[])?;
     let password = login(&cluster, "reader")?;
     let mut grafana = Grafana::start_if_installed(cluster.port(), DATABASE, &password, &folder)?;
     println!("Starting {SATELLITES} satellites ...");
-    let mut constellation = Constellation::start(station.target(), SATELLITES, RATE, &folder)?;
+    let mut constellation = Constellation::start(
+        station.target(),
+        &folder,
+        &[
+            "--satellites",
+            &SATELLITES.to_string(),
+            "--rate",
+            &RATE.to_string(),
+        ],
+    )?;
 
     let mut notes = notes(&cluster, &station, duration)?;
     notes.extend(grafana.as_mut().map(Grafana::note));

@@ -1,4 +1,4 @@
-//! The ground station and the satellites: how they are started, asked and stopped.
+//! The ground station and the satellites as programs: how they are started, asked and stopped.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -8,18 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use harness::ledger::read_report;
-use harness::program::sibling;
-use harness::{Counters, Program, Truth};
 
-/// The usual addresses; another port is taken where one is in use.
-const TELEMETRY_PORT: u16 = 10_015;
-const HTTP_PORT: u16 = 3_000;
+use crate::ledger::read_report;
+use crate::program::sibling;
+use crate::{Counters, Program, Truth};
+
+/// The usual ports, which the demo takes if they are free.
+pub const USUAL_PORTS: (u16, u16) = (10_015, 3_000);
 
 /// How long the station may take to be ready, to be done with what was sent, and to stop.
 const READY_DURATION_MAX: Duration = Duration::from_secs(30);
 const QUIET_DURATION_MAX: Duration = Duration::from_secs(20);
 const STOP_DURATION_MAX: Duration = Duration::from_secs(30);
+
+/// How long satellites may fly that stop by themselves.
+const FLIGHT_DURATION_MAX: Duration = Duration::from_secs(600);
 
 /// How often it is asked while waiting for these.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -28,7 +31,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const HTTP_DURATION_MAX: Duration = Duration::from_secs(5);
 
 /// A running receiver.
-pub(crate) struct Station {
+#[derive(Debug)]
+pub struct Station {
     program: Program,
     http: ureq::Agent,
     http_address: String,
@@ -38,9 +42,10 @@ pub(crate) struct Station {
 
 impl Station {
     /// Makes the tables.
-    pub(crate) fn migrate(database_url: &str) -> Result<()> {
+    pub fn migrate(database_url: &str, options: &[&str]) -> Result<()> {
         let output = Command::new(sibling("receiver")?)
             .arg("migrate")
+            .args(options)
             .env("DATABASE_URL", database_url)
             .output()
             .context("cannot run receiver")?;
@@ -51,10 +56,28 @@ impl Station {
         Ok(())
     }
 
-    /// Starts the receiver and waits until it is ready; log and report go to `folder`.
-    pub(crate) fn start(database_url: &str, folder: &Path) -> Result<Self> {
-        let target = free_address(TELEMETRY_PORT, |address| UdpSocket::bind(address).is_ok())?;
-        let http_address = free_address(HTTP_PORT, |address| TcpListener::bind(address).is_ok())?;
+    /// Starts the receiver with these UDP and HTTP ports, or the next ones that are free, and waits
+    /// until it is ready; log and report go to `folder`.
+    pub fn start(
+        database_url: &str,
+        folder: &Path,
+        (telemetry_port, http_port): (u16, u16),
+        options: &[&str],
+    ) -> Result<Self> {
+        let mut station = Self::launch(database_url, folder, (telemetry_port, http_port), options)?;
+        station.wait_until_ready()?;
+        Ok(station)
+    }
+
+    /// As [`Station::start`], without waiting.
+    pub fn launch(
+        database_url: &str,
+        folder: &Path,
+        (telemetry_port, http_port): (u16, u16),
+        options: &[&str],
+    ) -> Result<Self> {
+        let target = free_address(telemetry_port, |address| UdpSocket::bind(address).is_ok())?;
+        let http_address = free_address(http_port, |address| TcpListener::bind(address).is_ok())?;
         let report = fresh(folder, "receiver.json")?;
         let program = Program::start(
             Command::new(sibling("receiver")?)
@@ -62,37 +85,42 @@ impl Station {
                 .args(["--listen", &target, "--http", &http_address])
                 .arg("--report")
                 .arg(&report)
+                .args(options)
                 .env("DATABASE_URL", database_url),
             &folder.join("receiver.log"),
         )?;
         let http = ureq::Agent::config_builder()
             .timeout_global(Some(HTTP_DURATION_MAX))
             .proxy(None)
+            .http_status_as_error(false)
             .build()
             .new_agent();
-        let mut station = Self {
+        Ok(Self {
             program,
             http,
             http_address,
             target,
             report,
-        };
-        station.wait_until_ready()?;
-        Ok(station)
+        })
+    }
+
+    /// The process.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
     }
 
     /// Where the satellites send to.
-    pub(crate) fn target(&self) -> &str {
+    pub fn target(&self) -> &str {
         &self.target
     }
 
     /// Where its HTTP interface is.
-    pub(crate) fn http_address(&self) -> &str {
+    pub fn http_address(&self) -> &str {
         &self.http_address
     }
 
     /// The counters of this moment.
-    pub(crate) fn counters(&mut self) -> Result<Counters> {
+    pub fn counters(&mut self) -> Result<Counters> {
         self.program.check_running()?;
         let text = self.get("/stats").or_else(|error| {
             // Most likely it has just died: then its log says more.
@@ -104,7 +132,7 @@ impl Station {
     }
 
     /// Waits until everything received is stored.
-    pub(crate) fn wait_until_quiet(&mut self) -> Result<()> {
+    pub fn wait_until_quiet(&mut self) -> Result<()> {
         let start = Instant::now();
         let mut before = self.counters()?;
         while start.elapsed() < QUIET_DURATION_MAX {
@@ -120,13 +148,14 @@ impl Station {
     }
 
     /// Stops the receiver and gives back its last word.
-    pub(crate) fn stop(mut self) -> Result<Counters> {
+    pub fn stop(mut self) -> Result<Counters> {
         self.program.interrupt()?;
         self.program.wait_for_success(STOP_DURATION_MAX)?;
         read_report(&self.report)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits until the receiver can store.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
         let start = Instant::now();
         loop {
             self.program.check_running()?;
@@ -144,45 +173,66 @@ impl Station {
         }
     }
 
-    fn get(&self, path: &str) -> Result<String> {
+    /// Posts a JSON body to `/telemetry`: status and answer.
+    pub fn post(&self, body: impl AsRef<[u8]>) -> Result<(u16, String)> {
+        let url = format!("http://{}/telemetry", self.http_address);
+        let mut answer = self.http.post(&url).send(body.as_ref())?;
+        Ok((
+            answer.status().as_u16(),
+            answer.body_mut().read_to_string()?,
+        ))
+    }
+
+    /// Asks for a page; an answer other than 200 is an error.
+    pub fn get(&self, path: &str) -> Result<String> {
         let url = format!("http://{}{path}", self.http_address);
-        Ok(self.http.get(&url).call()?.body_mut().read_to_string()?)
+        let mut answer = self.http.get(&url).call()?;
+        let (status, text) = (answer.status(), answer.body_mut().read_to_string()?);
+        if status != 200 {
+            bail!("{url}: {status}: {text}");
+        }
+        Ok(text)
     }
 }
 
 /// A running satsim.
-pub(crate) struct Constellation {
+#[derive(Debug)]
+pub struct Constellation {
     program: Program,
     report: PathBuf,
 }
 
 impl Constellation {
-    /// Starts `satellites` that send to `target`, each `rate` frames a second, until stopped.
-    pub(crate) fn start(target: &str, satellites: u32, rate: u32, folder: &Path) -> Result<Self> {
+    /// Starts satellites that send to `target`.
+    pub fn start(target: &str, folder: &Path, options: &[&str]) -> Result<Self> {
         let report = fresh(folder, "satsim.json")?;
         let program = Program::start(
             Command::new(sibling("satsim")?)
                 .args(["--target", target])
-                .args([
-                    "--satellites",
-                    &satellites.to_string(),
-                    "--rate",
-                    &rate.to_string(),
-                ])
                 .arg("--report")
-                .arg(&report),
+                .arg(&report)
+                .args(options),
             &folder.join("satsim.log"),
         )?;
         Ok(Self { program, report })
     }
 
+    /// Lets satellites fly that stop by themselves, and gives back what they sent.
+    pub fn fly(target: &str, folder: &Path, options: &[&str]) -> Result<Truth> {
+        let mut constellation = Self::start(target, folder, options)?;
+        constellation
+            .program
+            .wait_for_success(FLIGHT_DURATION_MAX)?;
+        read_report(&constellation.report)
+    }
+
     /// An error if it has ended.
-    pub(crate) fn check_running(&mut self) -> Result<()> {
+    pub fn check_running(&mut self) -> Result<()> {
         self.program.check_running()
     }
 
     /// Stops the satellites and gives back what they sent.
-    pub(crate) fn stop(mut self) -> Result<Truth> {
+    pub fn stop(mut self) -> Result<Truth> {
         self.program.interrupt()?;
         self.program.wait_for_success(STOP_DURATION_MAX)?;
         read_report(&self.report)
@@ -190,7 +240,7 @@ impl Constellation {
 }
 
 /// `127.0.0.1` with the usual port, or with the next one that is free.
-pub(crate) fn free_address(port: u16, is_free: impl Fn(&str) -> bool) -> Result<String> {
+pub fn free_address(port: u16, is_free: impl Fn(&str) -> bool) -> Result<String> {
     (port..=u16::MAX)
         .map(|port| format!("127.0.0.1:{port}"))
         .find(|address| is_free(address))

@@ -1,0 +1,178 @@
+//! What is wrong when the station starts: one line that says what to do, an exit code other than 0,
+//! and no panic.
+
+mod support;
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use harness::{Cluster, StopMode, program::sibling};
+use support::{Ground, Tables, cluster, database, ports};
+
+/// Runs the receiver, which has to fail with one line.
+fn failure(url: &str, options: &[&str]) -> Result<String> {
+    let (udp, http) = ports();
+    let output = Command::new(sibling("receiver")?)
+        .args(["run", "--http", &format!("127.0.0.1:{http}")])
+        .args(["--listen", &format!("127.0.0.1:{udp}")])
+        .args(options)
+        .env("DATABASE_URL", url)
+        .output()?;
+    let error = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success(), "{options:?}: {error}");
+    assert_eq!(error.lines().count(), 1, "{options:?}: {error}");
+    assert!(error.starts_with("error: "), "{error}");
+    Ok(error)
+}
+
+#[test]
+fn a_schema_that_is_missing_older_or_newer() -> Result<()> {
+    let name = database(Tables::Plain)?;
+    let url = cluster().url(&name);
+    let history = "refinery_schema_history";
+    cluster().sql(
+        &name,
+        &format!("INSERT INTO {history} VALUES (9999, 'later', now(), '1')"),
+    )?;
+    assert!(failure(&url, &[])?.contains("install a newer receiver"));
+    assert!(failure(&url, &["--migrate"])?.contains("install a newer receiver"));
+    cluster().sql(&name, &format!("DELETE FROM {history} WHERE version <> 1"))?;
+    assert!(failure(&url, &[])?.contains("receiver migrate"));
+    cluster().sql("postgres", "CREATE DATABASE empty")?;
+    assert!(failure(&cluster().url("empty"), &[])?.contains("receiver migrate"));
+    Ok(())
+}
+
+#[test]
+fn ports_that_are_taken() -> Result<()> {
+    let url = cluster().url(&database(Tables::Plain)?);
+    let tcp = TcpListener::bind("127.0.0.1:0")?;
+    let address = tcp.local_addr()?.to_string();
+    let udp = UdpSocket::bind("127.0.0.1:0")?;
+    // A later option replaces an earlier one only where one value is taken, so `--listen` is added.
+    let error = failure(&url, &["--listen", &udp.local_addr()?.to_string()])?;
+    assert!(error.contains("--listen"), "{error}");
+    let output = Command::new(sibling("receiver")?)
+        .args(["--http", &address])
+        .env("DATABASE_URL", &url)
+        .output()?;
+    let error = String::from_utf8(output.stderr)?;
+    assert!(
+        error.contains("--http") && error.lines().count() == 1,
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn options_files_and_urls() -> Result<()> {
+    let url = cluster().url("postgres");
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("station.toml");
+    std::fs::write(&file, "statoin = 'GS-02'\n")?;
+    let file = file.to_string_lossy();
+    for (url, options, part) in [
+        (
+            &*url,
+            &["--config", "/no/such/file.toml"][..],
+            "/no/such/file.toml",
+        ),
+        (&url, &["--config", &file], "`statoin`"),
+        (&url, &["--lisen", "x"], "--listen"),
+        (
+            &url,
+            &["--report", "/no/such/folder/report.json"],
+            "/no/such/folder",
+        ),
+        ("postgres//x", &[], "postgresql://USER"),
+        ("mysql://x/y", &[], "postgresql://USER"),
+    ] {
+        let error = failure(url, options)?;
+        assert!(error.contains(part), "{options:?}: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_database_that_does_not_come_is_waited_for_no_longer_than_stated() -> Result<()> {
+    let nobody = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    for url in [
+        format!("postgres://x@127.0.0.1:{nobody}/x"),
+        cluster().url("no_such_database"),
+        cluster().url_as("orbitstream", Some("wrong"), "postgres"),
+    ] {
+        let start = Instant::now();
+        let error = failure(&url, &["--database-wait", "1s"])?;
+        assert!(error.contains("--database-wait"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_database_that_comes_late_or_goes_away_is_waited_for() -> Result<()> {
+    let cluster = Cluster::start()?;
+    cluster.create_database("orbitstream")?;
+    let url = cluster.url("orbitstream");
+    cluster.stop(StopMode::Fast)?;
+    let folder = tempfile::tempdir()?;
+    let options = ["--migrate", "--writers", "1"];
+    let mut station = harness::Station::launch(&url, folder.path(), ports(), &options)?;
+    std::thread::sleep(Duration::from_secs(1));
+    station.program().check_running()?;
+    cluster.start_again()?;
+    station.wait_until_ready()?;
+    assert_eq!(
+        station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0,
+        200
+    );
+    station.wait_until_quiet()?;
+    cluster.stop(StopMode::Immediate)?;
+    assert_eq!(
+        station.post(r#"{"satellite_id": "SAT-01", "temp": 2}"#)?.0,
+        200
+    );
+    let gone = Instant::now();
+    while station.get("/readyz").is_ok() {
+        assert!(
+            gone.elapsed() < Duration::from_secs(20),
+            "it still says ready"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    cluster.start_again()?;
+    station.wait_until_quiet()?;
+    station.wait_until_ready()?;
+    let counters = station.stop()?;
+    assert_eq!(
+        (counters.json, counters.committed, counters.pending),
+        (2, 2, 0)
+    );
+    assert_eq!(
+        cluster.sql("orbitstream", "SELECT count(*) FROM telemetry")?,
+        "2"
+    );
+    Ok(())
+}
+
+#[test]
+fn samples_that_could_not_be_stored_are_said_at_the_end() -> Result<()> {
+    let mut ground = Ground::start(Tables::Plain, &["--drain-timeout", "1s"])?;
+    ground.sql("ALTER TABLE telemetry RENAME TO elsewhere")?;
+    assert_eq!(
+        ground
+            .station
+            .post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?
+            .0,
+        200
+    );
+    std::thread::sleep(Duration::from_millis(500));
+    ground.station.program().interrupt()?;
+    let status = ground.station.program().wait(Duration::from_secs(20))?;
+    assert!(!status.success());
+    let log = ground.station.program().log_tail();
+    assert!(log.contains("1 samples could not be stored"), "{log}");
+    Ok(())
+}
