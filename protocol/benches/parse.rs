@@ -13,11 +13,7 @@ fn parse(criterion: &mut Criterion) {
         spacecraft: SpacecraftId::new(1).expect("not 0"),
         boot_count: 1,
         sequence: Sequence::new(1),
-        time: CdsTime {
-            day: 24_837,
-            ms: 1,
-            us: 2,
-        },
+        time: CdsTime { day: 24_837, ms: 1, us: 2 },
     };
     let mut out = [0; FRAME_OCTETS_MAX];
     let frame = emit(&stamp, &Packet::Health(Health::default()), &mut out).to_vec();

@@ -83,10 +83,7 @@ impl Refusal {
     /// Whether the octets were damaged, so that nothing in them can be trusted.
     #[must_use]
     pub const fn is_damage(self) -> bool {
-        matches!(
-            self,
-            Self::TooShort | Self::LengthMismatch | Self::CrcMismatch
-        )
+        matches!(self, Self::TooShort | Self::LengthMismatch | Self::CrcMismatch)
     }
 }
 
@@ -103,11 +100,7 @@ impl<'a> Datagram<'a> {
     /// Opens a datagram. An empty one is a single frame that is too short.
     #[must_use]
     pub fn new(octets: &'a [u8]) -> Self {
-        Self {
-            rest: octets,
-            started: false,
-            credit: octets.len(),
-        }
+        Self { rest: octets, started: false, credit: octets.len() }
     }
 
     /// The next frame or rejected stretch; none at the end. `known` says which spacecraft are
@@ -166,17 +159,10 @@ impl<'a> Datagram<'a> {
         octets: usize,
         known: impl Fn(SpacecraftId) -> bool,
     ) -> Rejected<'a> {
-        let octets = if reason.is_damage() {
-            self.distance_to_next(known)
-        } else {
-            octets
-        };
+        let octets = if reason.is_damage() { self.distance_to_next(known) } else { octets };
         let (rejected, rest) = self.rest.split_at(octets);
         self.rest = rest;
-        Rejected {
-            reason,
-            octets: rejected,
-        }
+        Rejected { reason, octets: rejected }
     }
 
     /// Octets until the next telemetry frame that passes every check, or to the end. Never 0
@@ -235,11 +221,7 @@ fn check(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> Result<Frame<'_
     }
     let Some(body) = Body::view(apid, &octets[HEADER_OCTETS..data_end]) else {
         let is_declared = kind_of(apid).is_some();
-        return Err(if is_declared {
-            Refusal::BadLayout
-        } else {
-            Refusal::UnknownApid
-        });
+        return Err(if is_declared { Refusal::BadLayout } else { Refusal::UnknownApid });
     };
     let spacecraft = SpacecraftId::new(header.spacecraft())
         .filter(|&id| known(id))
@@ -247,9 +229,7 @@ fn check(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> Result<Frame<'_
     if !header.has_valid_time() {
         return Err(Refusal::BadTime);
     }
-    Ok(Frame::Telemetry(Telemetry::new(
-        octets, header, spacecraft, body,
-    )))
+    Ok(Frame::Telemetry(Telemetry::new(octets, header, spacecraft, body)))
 }
 
 /// Two headers that pass [`check`] cannot start closer to each other: at every smaller shift a
@@ -271,33 +251,17 @@ mod tests {
             spacecraft: SpacecraftId::new(number).unwrap(),
             boot_count: 7,
             sequence: Sequence::new(1_000_000),
-            time: CdsTime {
-                day: 24_837,
-                ms: 1,
-                us: 2,
-            },
+            time: CdsTime { day: 24_837, ms: 1, us: 2 },
         };
         emit(&stamp, &packet, &mut [0xA5; FRAME_OCTETS_MAX]).to_vec()
     }
 
     fn health(number: u16) -> Vec<u8> {
-        frame(
-            number,
-            Packet::Health(Health {
-                cpu_temp: 2_150,
-                ..Health::default()
-            }),
-        )
+        frame(number, Packet::Health(Health { cpu_temp: 2_150, ..Health::default() }))
     }
 
     fn attitude(number: u16) -> Vec<u8> {
-        frame(
-            number,
-            Packet::Attitude(Attitude {
-                q0: 32_767,
-                ..Attitude::default()
-            }),
-        )
+        frame(number, Packet::Attitude(Attitude { q0: 32_767, ..Attitude::default() }))
     }
 
     /// Mends the CRC after a change, as a sender that is wrong would.
@@ -362,10 +326,7 @@ mod tests {
             ("bad_layout 69", resealed(health(1), |f| f.push(0))),
             ("bad_layout 20", resealed(health(1), |f| f.truncate(18))),
             ("unknown_apid 68", resealed(health(1), |f| f[1] = 0x66)),
-            (
-                "unknown_spacecraft 68",
-                resealed(health(1), |f| f[16..18].copy_from_slice(&[0, 0])),
-            ),
+            ("unknown_spacecraft 68", resealed(health(1), |f| f[16..18].copy_from_slice(&[0, 0]))),
             ("unknown_spacecraft 68", health(1_000)),
             ("bad_time 68", resealed(health(1), |f| f[6] = 0x42)),
             ("bad_time 68", {
@@ -390,19 +351,10 @@ mod tests {
     #[test]
     fn an_idle_frame_has_bounds() {
         let mut longest = [0; IDLE_OCTETS_MAX];
-        assert_eq!(
-            emit_idle(0, &[7; 5_000], &mut longest).len(),
-            IDLE_OCTETS_MAX
-        );
+        assert_eq!(emit_idle(0, &[7; 5_000], &mut longest).len(), IDLE_OCTETS_MAX);
         assert_eq!(items(&longest), ["idle"]);
-        assert_eq!(
-            items(&resealed(longest.to_vec(), |f| f.push(0))),
-            ["bad_layout 1025"]
-        );
-        assert_eq!(
-            items(emit_idle(0, &[], &mut [0; IDLE_OCTETS_MAX])),
-            ["idle"]
-        );
+        assert_eq!(items(&resealed(longest.to_vec(), |f| f.push(0))), ["bad_layout 1025"]);
+        assert_eq!(items(emit_idle(0, &[], &mut [0; IDLE_OCTETS_MAX])), ["idle"]);
     }
 
     #[test]
@@ -440,17 +392,8 @@ mod tests {
             datagram.extend(attitude(2));
         }
         let items = items(&datagram);
-        assert_eq!(
-            items.iter().filter(|i| *i == "SAT-02").count(),
-            items.len() / 2
-        );
-        assert_eq!(
-            items
-                .iter()
-                .filter(|i| i.starts_with("crc_mismatch"))
-                .count(),
-            1
-        );
+        assert_eq!(items.iter().filter(|i| *i == "SAT-02").count(), items.len() / 2);
+        assert_eq!(items.iter().filter(|i| i.starts_with("crc_mismatch")).count(), 1);
     }
 
     /// The octets of a header that are fixed or bounded, as (lowest, highest) per place.
@@ -481,10 +424,7 @@ mod tests {
             for second in 0..KINDS.len() {
                 for shift in 1..CANDIDATE_STRIDE_MIN {
                     let (a, b) = (bounds(first), bounds(second));
-                    let excluded = a[shift..]
-                        .iter()
-                        .zip(&b)
-                        .any(|(a, b)| a.1 < b.0 || b.1 < a.0);
+                    let excluded = a[shift..].iter().zip(&b).any(|(a, b)| a.1 < b.0 || b.1 < a.0);
                     assert!(excluded, "kinds {first} and {second}, shift {shift}");
                 }
             }

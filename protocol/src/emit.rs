@@ -59,9 +59,7 @@ pub fn emit<'a>(stamp: &Stamp, packet: &Packet, out: &'a mut [u8; FRAME_OCTETS_M
 /// Writes one idle frame with `filling` over the first octets of `out` and returns them. Filling
 /// that would make it longer than [`IDLE_OCTETS_MAX`] is left out.
 pub fn emit_idle<'a>(count: u16, filling: &[u8], out: &'a mut [u8; IDLE_OCTETS_MAX]) -> &'a [u8] {
-    let filling = &filling[..filling
-        .len()
-        .min(IDLE_OCTETS_MAX - PRIMARY_OCTETS - CRC_OCTETS)];
+    let filling = &filling[..filling.len().min(IDLE_OCTETS_MAX - PRIMARY_OCTETS - CRC_OCTETS)];
     let octets = PRIMARY_OCTETS + filling.len() + CRC_OCTETS;
     let primary = Primary::new(Apid::IDLE, false, count, octets);
     out[..PRIMARY_OCTETS].copy_from_slice(primary.as_bytes());

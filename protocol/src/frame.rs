@@ -42,12 +42,7 @@ impl<'a> Telemetry<'a> {
         let data = rest.get(..rest.len().checked_sub(CRC_OCTETS)?)?;
         let body = Body::view(header.primary().apid(), data)?;
         let spacecraft = SpacecraftId::new(header.spacecraft())?;
-        Some(Self {
-            octets,
-            header,
-            spacecraft,
-            body,
-        })
+        Some(Self { octets, header, spacecraft, body })
     }
 
     pub(crate) fn new(
@@ -56,16 +51,8 @@ impl<'a> Telemetry<'a> {
         spacecraft: SpacecraftId,
         body: Body<'a>,
     ) -> Self {
-        debug_assert_eq!(
-            octets.len(),
-            HEADER_OCTETS + body.kind().data_octets + CRC_OCTETS
-        );
-        Self {
-            octets,
-            header,
-            spacecraft,
-            body,
-        }
+        debug_assert_eq!(octets.len(), HEADER_OCTETS + body.kind().data_octets + CRC_OCTETS);
+        Self { octets, header, spacecraft, body }
     }
 
     /// The frame, headers and checkword included.

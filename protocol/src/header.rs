@@ -50,11 +50,7 @@ const _: () = assert!(core::mem::offset_of!(Header, extension) == 20);
 
 impl Primary {
     pub(crate) fn new(apid: Apid, secondary_header: bool, count: u16, octets: usize) -> Self {
-        let flag = if secondary_header {
-            SECONDARY_HEADER
-        } else {
-            0
-        };
+        let flag = if secondary_header { SECONDARY_HEADER } else { 0 };
         Self {
             identification: U16::new(flag | apid.number()),
             sequence: U16::new(UNSEGMENTED | (count & COUNT_MASK)),
@@ -76,11 +72,7 @@ impl Primary {
 
     /// Version 0, telemetry, unsegmented, and a secondary header on all but idle frames.
     pub(crate) fn is_ours(self) -> bool {
-        let expected = if self.apid() == Apid::IDLE {
-            0
-        } else {
-            SECONDARY_HEADER
-        };
+        let expected = if self.apid() == Apid::IDLE { 0 } else { SECONDARY_HEADER };
         self.identification.get() & !Apid::MASK == expected
             && self.sequence.get() & !COUNT_MASK == UNSEGMENTED
     }
@@ -117,11 +109,7 @@ impl Header {
     /// The generation time.
     #[must_use]
     pub fn time(&self) -> CdsTime {
-        CdsTime {
-            day: self.day.get(),
-            ms: self.ms.get(),
-            us: self.us.get(),
-        }
+        CdsTime { day: self.day.get(), ms: self.ms.get(), us: self.us.get() }
     }
 
     /// The spacecraft's number as it stands there, 0 included.

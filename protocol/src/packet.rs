@@ -72,9 +72,7 @@ impl Kind {
                 Meaning::Flags(flags) => (None, flags),
                 Meaning::Reserved => (None, &[][..]),
             };
-            channel
-                .into_iter()
-                .chain(flags.iter().map(|flag| (flag.name, Column::Boolean)))
+            channel.into_iter().chain(flags.iter().map(|flag| (flag.name, Column::Boolean)))
         })
     }
 }

@@ -38,10 +38,7 @@ impl SpacecraftId {
         let octets = PREFIX.len() + digits.len();
         text[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
         text[PREFIX.len()..octets].copy_from_slice(digits);
-        SpacecraftName {
-            text,
-            octets: octets as u8,
-        }
+        SpacecraftName { text, octets: octets as u8 }
     }
 }
 
@@ -62,11 +59,7 @@ impl FromStr for SpacecraftId {
             .and_then(|digits| digits.parse().ok())
             .and_then(Self::new)
             .ok_or(NotASpacecraft)?;
-        if *id.name() == *name {
-            Ok(id)
-        } else {
-            Err(NotASpacecraft)
-        }
+        if *id.name() == *name { Ok(id) } else { Err(NotASpacecraft) }
     }
 }
 

@@ -58,11 +58,7 @@ mod tests {
     #[test]
     fn golden_time() {
         // 2026-01-01T00:00:00Z
-        let time = CdsTime {
-            day: 0x6105,
-            ms: 0,
-            us: 0,
-        };
+        let time = CdsTime { day: 0x6105, ms: 0, us: 0 };
         assert_eq!(time.unix_us(), 1_767_225_600_000_000);
         assert_eq!(CdsTime::from_unix_us(1_767_225_600_000_000), Some(time));
     }
@@ -71,11 +67,7 @@ mod tests {
     fn what_days_cannot_say() {
         assert_eq!(CdsTime::from_unix_us(i64::MIN), None);
         assert_eq!(CdsTime::from_unix_us(i64::MAX), None);
-        let first = CdsTime {
-            day: 0,
-            ms: 0,
-            us: 0,
-        };
+        let first = CdsTime { day: 0, ms: 0, us: 0 };
         assert_eq!(CdsTime::from_unix_us(first.unix_us()), Some(first));
         assert_eq!(CdsTime::from_unix_us(first.unix_us() - 1), None);
     }

@@ -29,10 +29,7 @@ const ATTITUDE: &str = "
 
 fn octets(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits
-        .chunks(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect()
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 fn health() -> (Stamp, Packet) {
@@ -71,11 +68,7 @@ fn attitude() -> (Stamp, Packet) {
         spacecraft: SpacecraftId::new(1).unwrap(),
         boot_count: 65_535,
         sequence: Sequence::new(Sequence::MODULUS - 1),
-        time: CdsTime {
-            day: 0,
-            ms: 0,
-            us: 0,
-        },
+        time: CdsTime { day: 0, ms: 0, us: 0 },
     };
     let attitude = Attitude {
         q0: 32_767,
@@ -112,11 +105,7 @@ fn the_golden_bytes_read_back_in_place() {
         let Some(Ok(Frame::Telemetry(frame))) = frames.next(|_| true) else {
             panic!("refused");
         };
-        assert_eq!(
-            frame.octets().as_ptr(),
-            golden.as_ptr(),
-            "a view, not a copy"
-        );
+        assert_eq!(frame.octets().as_ptr(), golden.as_ptr(), "a view, not a copy");
         assert_eq!(frame.spacecraft(), stamp.spacecraft);
         assert_eq!(frame.boot_count(), stamp.boot_count);
         assert_eq!(frame.sequence(), stamp.sequence);
@@ -132,9 +121,7 @@ fn engineering_values() {
     let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(&golden).next(|_| true) else {
         panic!("refused");
     };
-    let Body::Health(view) = frame.body() else {
-        panic!("another kind")
-    };
+    let Body::Health(view) = frame.body() else { panic!("another kind") };
     let expected = [
         2.0, 21.5, 4.0, -5.0, 30.0, 8.0, 5.0, -0.5, 1.0, 79.99, -100.0, 50.0, 3.0, -38.795_2,
         100.0, 550.0, 7.552_888,

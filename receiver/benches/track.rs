@@ -18,11 +18,7 @@ fn frames(satellites: u16, rounds: u32, step: u32) -> Vec<[u8; FRAME_OCTETS_MAX]
                 spacecraft: SpacecraftId::new(number).expect("not 0"),
                 boot_count: 0,
                 sequence: Sequence::new(round * step),
-                time: CdsTime {
-                    day: 24_837,
-                    ms: 0,
-                    us: 0,
-                },
+                time: CdsTime { day: 24_837, ms: 0, us: 0 },
             };
             let mut out = [0; FRAME_OCTETS_MAX];
             emit(&stamp, &Packet::Health(Health::default()), &mut out);
@@ -37,10 +33,8 @@ fn track(criterion: &mut Criterion) {
     for satellites in [10, 1_000, 10_000] {
         for (name, step) in [("in order", 1), ("every other missing", 2)] {
             let frames = frames(satellites, 20_000 / u32::from(satellites).min(2_000), step);
-            let views: Vec<_> = frames
-                .iter()
-                .filter_map(|octets| Telemetry::from_checked(octets))
-                .collect();
+            let views: Vec<_> =
+                frames.iter().filter_map(|octets| Telemetry::from_checked(octets)).collect();
             group.throughput(Throughput::Elements(views.len() as u64));
             group.bench_function(BenchmarkId::new(name, satellites), |bencher| {
                 bencher.iter_batched_ref(

@@ -5,31 +5,36 @@ use std::time::{Duration, Instant};
 use protocol::{KINDS, SpacecraftId};
 
 use crate::{
-    chunk::{Record, Sample},
-    copy::CopyBuffer,
-    queue::{SHARDS, shard_of},
+    chunk::{Entry, Record},
+    copy::{
+        CopyBuffer,
+        side::{SIDES, Side},
+    },
+    queue::SHARDS,
 };
 
 /// Rows of every table, encoded, and their ranges.
 pub struct Batch {
     /// One stream for each kind's table, in the order of [`KINDS`].
     pub tables: Vec<CopyBuffer>,
-    /// Rows of `quarantine`.
-    pub quarantine: CopyBuffer,
+    /// The tables beside them, in the order of [`Side`].
+    pub sides: [CopyBuffer; SIDES],
     /// Spacecraft that this writer had not met before.
     pub newcomers: Vec<SpacecraftId>,
-    /// For each shard the position of its first sample in the batch and how many there are.
+    /// For each shard the position of its first entry in the batch and how many there are.
     ranges: [Range; SHARDS],
     samples: u64,
     opened: Option<Instant>,
 }
 
-/// Consecutive samples of one shard.
+/// Consecutive entries of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// Position of the first, counted from 0 since the journal began.
     pub first: i64,
     /// How many.
+    pub entries: i64,
+    /// How many of them are samples.
     pub samples: i64,
 }
 
@@ -59,7 +64,7 @@ impl Batch {
     pub fn new() -> Self {
         Self {
             tables: KINDS.iter().map(|_| CopyBuffer::new()).collect(),
-            quarantine: CopyBuffer::new(),
+            sides: std::array::from_fn(|_| CopyBuffer::new()),
             newcomers: Vec::new(),
             ranges: [Range::default(); SHARDS],
             samples: 0,
@@ -73,30 +78,47 @@ impl Batch {
         self.samples
     }
 
+    /// Whether there is nothing to store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.opened.is_none()
+    }
+
+    /// Samples that are set aside.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.sides[Side::Quarantine as usize].rows()
+    }
+
     /// Samples that go to their tables.
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.tables.iter().map(CopyBuffer::rows).sum()
     }
 
-    /// Appends a sample at the end of its shard.
-    pub fn push(&mut self, record: &Record<'_>, station: &str, window: &TimeWindow, now: Instant) {
-        match window.refusal(record.generated_us(), record.received_us) {
-            None => {
-                let place = KINDS.iter().position(|kind| kind.apid == record.apid());
-                self.tables[place.unwrap_or_default()].push(record, station);
+    /// Appends an entry at the end of its shard.
+    pub fn push(&mut self, entry: &Entry<'_>, station: &str, window: &TimeWindow, now: Instant) {
+        let range = &mut self.ranges[entry.shard()];
+        range.entries += 1;
+        match entry {
+            Entry::Sample(record) => {
+                range.samples += 1;
+                self.samples += 1;
+                self.push_sample(record, station, window);
             }
-            Some(reason) => self.set_aside(record, station, reason),
+            Entry::Link(row) => self.side(Side::LinkHealth).push_link(row, station),
+            Entry::Station(row) => self.side(Side::StationHealth).push_station(row, station),
+            Entry::Rejected(received_us, frame) => {
+                self.side(Side::RejectedFrame).push_rejected(*received_us, frame, station);
+            }
         }
-        self.ranges[shard_of(record.spacecraft())].samples += 1;
-        self.samples += 1;
         self.opened.get_or_insert(now);
     }
 
     /// Whether it is to be closed now.
     #[must_use]
     pub fn is_due(&self, limits: &Limits, now: Instant) -> bool {
-        let octets: usize = self.tables.iter().map(CopyBuffer::len).sum();
+        let octets: usize = self.tables.iter().chain(&self.sides).map(CopyBuffer::len).sum();
         self.samples >= limits.rows_max
             || octets >= limits.octets_max
             || self.due_in(limits, now).is_some_and(|rest| rest.is_zero())
@@ -105,49 +127,39 @@ impl Batch {
     /// The time until its age closes it; none while it is empty.
     #[must_use]
     pub fn due_in(&self, limits: &Limits, now: Instant) -> Option<Duration> {
-        Some(
-            limits
-                .age_max
-                .saturating_sub(now.saturating_duration_since(self.opened?)),
-        )
+        Some(limits.age_max.saturating_sub(now.saturating_duration_since(self.opened?)))
     }
 
-    /// The shards that have samples here, with their ranges, in order.
+    /// The shards that have entries here, with their ranges, in order.
     pub fn ranges(&self) -> impl Iterator<Item = (usize, Range)> {
         let ranges = self.ranges.iter().copied().enumerate();
-        ranges.filter(|(_, range)| range.samples > 0)
+        ranges.filter(|(_, range)| range.entries > 0)
     }
 
-    /// Empties it after it has been stored: the next sample of each shard follows the last one.
+    /// Empties it after it has been stored: the next entry of each shard follows the last one.
     pub fn advance(&mut self) {
         self.tables.iter_mut().for_each(CopyBuffer::clear);
-        self.quarantine.clear();
+        self.sides.iter_mut().for_each(CopyBuffer::clear);
         self.newcomers.clear();
         for range in &mut self.ranges {
-            *range = Range {
-                first: range.first + range.samples,
-                samples: 0,
-            };
+            *range = Range { first: range.first + range.entries, entries: 0, samples: 0 };
         }
         self.samples = 0;
         self.opened = None;
     }
 
-    fn set_aside(&mut self, record: &Record<'_>, station: &str, reason: &str) {
-        let json;
-        let raw = match &record.sample {
-            Sample::Frame(frame) => frame.octets(),
-            Sample::Sparse(sample) => {
-                json = sample.to_octets();
-                &json
+    fn push_sample(&mut self, record: &Record<'_>, station: &str, window: &TimeWindow) {
+        match window.refusal(record.generated_us(), record.received_us) {
+            None => {
+                let place = KINDS.iter().position(|kind| kind.apid == record.apid());
+                self.tables[place.unwrap_or_default()].push(record, station);
             }
-        };
-        self.quarantine.start_row(QUARANTINE_COLUMNS);
-        self.quarantine.timestamp(record.received_us);
-        self.quarantine.text(station);
-        self.quarantine.text(reason);
-        self.quarantine.null();
-        self.quarantine.bytes(raw);
+            Some(reason) => self.side(Side::Quarantine).push_quarantine(record, station, reason),
+        }
+    }
+
+    fn side(&mut self, side: Side) -> &mut CopyBuffer {
+        &mut self.sides[side as usize]
     }
 }
 
@@ -171,11 +183,6 @@ impl TimeWindow {
     }
 }
 
-/// The COPY statement of the quarantine's rows.
-pub const QUARANTINE_COPY: &str =
-    "COPY quarantine (time, station, reason, sqlstate, raw) FROM STDIN BINARY";
-const QUARANTINE_COLUMNS: usize = 5;
-
 fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
@@ -185,10 +192,8 @@ mod tests {
     use super::*;
     use crate::{chunk::Chunk, sparse::Sparse};
 
-    const WINDOW: TimeWindow = TimeWindow {
-        past: Duration::from_secs(60),
-        future: Duration::from_secs(5),
-    };
+    const WINDOW: TimeWindow =
+        TimeWindow { past: Duration::from_secs(60), future: Duration::from_secs(5) };
 
     fn chunk(samples: &[(u16, i64)]) -> Chunk {
         let mut chunk = Chunk::new();
@@ -201,8 +206,8 @@ mod tests {
     }
 
     fn fill(batch: &mut Batch, samples: &[(u16, i64)], now: Instant) {
-        for record in chunk(samples).records() {
-            batch.push(&record, "GS-01", &WINDOW, now);
+        for entry in chunk(samples).entries() {
+            batch.push(&entry, "GS-01", &WINDOW, now);
         }
     }
 
@@ -216,77 +221,36 @@ mod tests {
         assert_eq!(
             ranges(&batch),
             [
-                (
-                    1,
-                    Range {
-                        first: 0,
-                        samples: 2
-                    }
-                ),
-                (
-                    2,
-                    Range {
-                        first: 0,
-                        samples: 1
-                    }
-                )
+                (1, Range { first: 0, entries: 2, samples: 2 }),
+                (2, Range { first: 0, entries: 1, samples: 1 })
             ]
         );
         batch.advance();
         assert!(ranges(&batch).is_empty() && batch.samples() == 0);
         fill(&mut batch, &[(65, time)], now);
-        assert_eq!(
-            ranges(&batch),
-            [(
-                1,
-                Range {
-                    first: 2,
-                    samples: 1
-                }
-            )]
-        );
+        assert_eq!(ranges(&batch), [(1, Range { first: 2, entries: 1, samples: 1 })]);
     }
 
     #[test]
     fn what_is_too_old_or_too_new_is_set_aside() {
         let mut batch = Batch::new();
-        let times = [
-            39_999_999,
-            40_000_000,
-            105_000_000,
-            105_000_001,
-            i64::MIN,
-            i64::MAX,
-        ];
+        let times = [39_999_999, 40_000_000, 105_000_000, 105_000_001, i64::MIN, i64::MAX];
         fill(&mut batch, &times.map(|time| (1, time)), Instant::now());
-        assert_eq!(
-            (batch.samples(), batch.stored(), batch.quarantine.rows()),
-            (6, 2, 4)
-        );
+        assert_eq!((batch.samples(), batch.stored(), batch.quarantined()), (6, 2, 4));
     }
 
     #[test]
     fn rows_octets_or_age_close_it() {
         let now = Instant::now();
         let age_max = Duration::from_millis(100);
-        let limits = Limits {
-            rows_max: 2,
-            octets_max: 1 << 20,
-            age_max,
-        };
+        let limits = Limits { rows_max: 2, octets_max: 1 << 20, age_max };
         let mut batch = Batch::new();
         assert!(!batch.is_due(&limits, now + age_max) && batch.due_in(&limits, now).is_none());
         fill(&mut batch, &[(1, 100_000_000)], now);
         assert!(!batch.is_due(&limits, now));
         assert_eq!(batch.due_in(&limits, now), Some(age_max));
         assert!(batch.is_due(&limits, now + age_max));
-        assert!(batch.is_due(
-            &Limits {
-                octets_max: 100,
-                ..limits
-            },
-            now
-        ));
+        assert!(batch.is_due(&Limits { octets_max: 100, ..limits }, now));
         fill(&mut batch, &[(1, 100_000_000)], now);
         assert!(batch.is_due(&limits, now));
     }

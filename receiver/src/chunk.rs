@@ -4,8 +4,9 @@
 //! Bounded: a [`Pool`] hands out at most as many chunks as it was made for. When none is free the
 //! caller sheds what it holds and counts it.
 //!
-//! Layout of one record, little-endian: received_at in µs since 1970 (i64), octets that follow
-//! (u16), what they are (u8: 0 a frame as received, 1 a JSON sample), then the octets.
+//! Layout of one entry, little-endian: received_at in µs since 1970 (i64), octets that follow
+//! (u16), what they are (u8: 0 a frame as received, 1 a JSON sample, 2 a row of `link_health`, 3 one
+//! of `station_health`, 4 a refused frame), then the octets.
 
 use std::sync::{
     Arc,
@@ -14,17 +15,36 @@ use std::sync::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::{Apid, SpacecraftId, Telemetry};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use crate::sparse::Sparse;
+use crate::{
+    ledger::StationRow,
+    link,
+    queue::{STATION_SHARD, shard_of},
+    rejected::RejectedFrame,
+    sparse::Sparse,
+};
 
 /// Octets in a chunk: some 400 health frames, small enough to stay in the processor's cache
 /// between the socket and the writer.
 pub const CHUNK_OCTETS: usize = 32 * 1_024;
 
-/// A buffer of samples, all for one writer.
+/// A buffer of entries, all for one writer.
 pub struct Chunk {
     octets: Vec<u8>,
     samples: u64,
+}
+
+/// What a writer stores.
+pub enum Entry<'a> {
+    /// A sample; only these are in the ledger.
+    Sample(Record<'a>),
+    /// How a link did.
+    Link(link::Row),
+    /// How the station did.
+    Station(Box<StationRow>),
+    /// What was refused, and when.
+    Rejected(i64, RejectedFrame<'a>),
 }
 
 /// One sample and when it arrived.
@@ -47,10 +67,7 @@ impl Chunk {
     /// An empty chunk.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            octets: Vec::with_capacity(CHUNK_OCTETS),
-            samples: 0,
-        }
+        Self { octets: Vec::with_capacity(CHUNK_OCTETS), samples: 0 }
     }
 
     /// Samples in it.
@@ -62,16 +79,35 @@ impl Chunk {
     /// Appends a frame; false, and nothing done, when it has no room.
     #[inline]
     pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
-        self.push(received_us, TAG_FRAME, frame.octets())
+        let is_pushed = self.push(received_us, TAG_FRAME, frame.octets());
+        self.samples += u64::from(is_pushed);
+        is_pushed
     }
 
     /// Appends a sparse sample; false, and nothing done, when it has no room.
     pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
-        self.push(received_us, TAG_SPARSE, &sample.to_octets())
+        let is_pushed = self.push(received_us, TAG_SPARSE, &sample.to_octets());
+        self.samples += u64::from(is_pushed);
+        is_pushed
     }
 
-    /// The samples, in the order in which they were appended.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    /// Appends a row of `link_health`; false, and nothing done, when it has no room.
+    pub fn push_link(&mut self, row: &link::Row) -> bool {
+        self.push(row.time_us.get(), TAG_LINK, row.as_bytes())
+    }
+
+    /// Appends a row of `station_health`; false, and nothing done, when it has no room.
+    pub fn push_station(&mut self, row: &StationRow) -> bool {
+        self.push(row.time_us.get(), TAG_STATION, row.as_bytes())
+    }
+
+    /// Appends a refused frame; false, and nothing done, when it has no room.
+    pub fn push_rejected(&mut self, frame: &RejectedFrame<'_>, received_us: i64) -> bool {
+        self.push(received_us, TAG_REJECTED, &frame.to_octets())
+    }
+
+    /// The entries, in the order in which they were appended.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut rest = &self.octets[..];
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<HEAD_OCTETS>()?;
@@ -79,14 +115,23 @@ impl Chunk {
             let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
             let (octets, tail) = tail.split_at_checked(length)?;
             rest = tail;
-            let sample = match head[10] {
-                TAG_FRAME => Sample::Frame(Telemetry::from_checked(octets)?),
-                _ => Sample::Sparse(Box::new(Sparse::from_octets(octets)?)),
-            };
-            Some(Record {
-                received_us,
-                sample,
+            let sample = |sample| Entry::Sample(Record { received_us, sample });
+            Some(match head[10] {
+                TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
+                TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
+                TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
+                TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
+                TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
+                _ => return None,
             })
+        })
+    }
+
+    /// The samples among the entries.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.entries().filter_map(|entry| match entry {
+            Entry::Sample(record) => Some(record),
+            _ => None,
         })
     }
 
@@ -101,7 +146,6 @@ impl Chunk {
         head[10] = tag;
         self.octets.extend_from_slice(&head);
         self.octets.extend_from_slice(octets);
-        self.samples += 1;
         true
     }
 
@@ -114,6 +158,18 @@ impl Chunk {
 impl Default for Chunk {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Entry<'_> {
+    /// The shard in whose order it is stored.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        match self {
+            Self::Sample(record) => shard_of(record.spacecraft()),
+            Self::Link(row) => SpacecraftId::new(row.spacecraft.get()).map_or(0, shard_of),
+            Self::Station(_) | Self::Rejected(..) => STATION_SHARD,
+        }
     }
 }
 
@@ -160,12 +216,7 @@ impl Pool {
     #[must_use]
     pub fn new(chunks_max: usize) -> Self {
         let (give, free) = bounded(chunks_max);
-        Self {
-            free,
-            give,
-            made: Arc::default(),
-            chunks_max,
-        }
+        Self { free, give, made: Arc::default(), chunks_max }
     }
 
     /// An empty chunk, if one is free.
@@ -175,9 +226,7 @@ impl Pool {
             return Some(chunk);
         }
         let more = |made| (made < self.chunks_max).then_some(made + 1);
-        self.made
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()?;
+        self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Chunk::new())
     }
 
@@ -192,6 +241,9 @@ impl Pool {
 const HEAD_OCTETS: usize = 8 + 2 + 1;
 const TAG_FRAME: u8 = 0;
 const TAG_SPARSE: u8 = 1;
+const TAG_LINK: u8 = 2;
+const TAG_STATION: u8 = 3;
+const TAG_REJECTED: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -206,11 +258,7 @@ mod tests {
             spacecraft: SpacecraftId::new(3).unwrap(),
             boot_count: 1,
             sequence: Sequence::new(9),
-            time: CdsTime {
-                day: 24_837,
-                ms: 5,
-                us: 6,
-            },
+            time: CdsTime { day: 24_837, ms: 5, us: 6 },
         };
         let mut out = [0; FRAME_OCTETS_MAX];
         let octets = emit(&stamp, &Packet::Health(Health::default()), &mut out);

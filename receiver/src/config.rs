@@ -173,13 +173,18 @@ pub struct RunOptions {
     pub receive_buffer: ByteSize,
 
     /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
+    #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
+    pub allow: Vec<IpNet>,
+
+    /// How many refused frames are stored each second; the rest are only counted
     #[arg(
         long,
-        env = "ORBITSTREAM_ALLOW",
-        value_name = "CIDR",
-        value_delimiter = ','
+        env = "ORBITSTREAM_REJECTED_PER_SECOND",
+        value_name = "NUMBER",
+        default_value = "100",
+        value_parser = clap::value_parser!(u32).range(..=10_000)
     )]
-    pub allow: Vec<IpNet>,
+    pub rejected_per_second: u32,
 
     /// Write the counters to this file as JSON at the end
     #[arg(long, env = "ORBITSTREAM_REPORT", value_name = "FILE")]
@@ -252,9 +257,7 @@ impl Cli {
         if let Some(path) = file::path_in(&arguments) {
             command = file::as_defaults(command, &path).map_err(Error::Wrong)?;
         }
-        let matches = command
-            .try_get_matches_from(arguments)
-            .map_err(Error::from_clap)?;
+        let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
         Self::from_arg_matches(&matches).map_err(Error::from_clap)
     }
 }
@@ -308,9 +311,8 @@ fn one_line(message: &str) -> String {
 }
 
 fn database_url(url: &str) -> Result<tokio_postgres::Config, String> {
-    let config: tokio_postgres::Config = url
-        .parse()
-        .map_err(|error| format!("{error}; expected {DATABASE_FORM}"))?;
+    let config: tokio_postgres::Config =
+        url.parse().map_err(|error| format!("{error}; expected {DATABASE_FORM}"))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(format!("it names no host; expected {DATABASE_FORM}"));
     }
@@ -366,10 +368,7 @@ mod tests {
 
     #[test]
     fn run_may_be_left_out() {
-        for arguments in [
-            &["run", "--database-url", URL][..],
-            &["--database-url", URL],
-        ] {
+        for arguments in [&["run", "--database-url", URL][..], &["--database-url", URL]] {
             let options = run(arguments);
             assert_eq!(options.station, "GS-01");
             assert_eq!(options.listen, ["127.0.0.1:10015".parse().unwrap()]);
@@ -389,10 +388,7 @@ mod tests {
             (&["--database-url", URL, "--spacecraft", "0"], "1-100,205"),
             (&["--database-url", URL, "--receive-buffer", "1TiB"], "1GiB"),
             (&["launch"], "launch"),
-            (
-                &["--database-url", URL, "--config", "/nowhere.toml"],
-                "/nowhere.toml",
-            ),
+            (&["--database-url", URL, "--config", "/nowhere.toml"], "/nowhere.toml"),
         ] {
             let line = read(arguments).unwrap_err();
             assert!(line.contains(part), "{arguments:?}: {line}");
@@ -411,16 +407,10 @@ mod tests {
              listen = ['127.0.0.1:1', '127.0.0.1:2']\ngro = false\n"
         ));
         let options = run(&["--config", path, "--batch-rows", "8"]);
-        assert_eq!(
-            (&*options.station, options.batch_rows, options.gro),
-            ("GS-07", 8, false)
-        );
+        assert_eq!((&*options.station, options.batch_rows, options.gro), ("GS-07", 8, false));
         assert_eq!(options.listen.len(), 2);
         let config = format!("--config={path}");
-        assert!(matches!(
-            read(&["migrate", &config]).unwrap().command,
-            Command::Migrate(_)
-        ));
+        assert!(matches!(read(&["migrate", &config]).unwrap().command, Command::Migrate(_)));
 
         for (text, part) in [
             ("batch_row = 7", "`batch_row`"),

@@ -1,6 +1,8 @@
 //! Rows in PostgreSQL's binary COPY format (PostgreSQL 15 documentation, "COPY", Binary Format),
 //! encoded straight into the buffer that is sent.
 
+pub mod side;
+
 use protocol::{
     Kind,
     channel::{Column, ColumnSink},
@@ -18,10 +20,7 @@ impl CopyBuffer {
     /// A stream without rows.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Self {
-            octets: Vec::new(),
-            rows: 0,
-        };
+        let mut buffer = Self { octets: Vec::new(), rows: 0 };
         buffer.clear();
         buffer
     }
@@ -86,8 +85,7 @@ impl CopyBuffer {
 
     /// Starts a row of so many fields; exactly as many have to follow.
     pub fn start_row(&mut self, fields: usize) {
-        self.octets
-            .extend_from_slice(&(fields as i16).to_be_bytes());
+        self.octets.extend_from_slice(&(fields as i16).to_be_bytes());
         self.rows += 1;
     }
 
@@ -103,13 +101,17 @@ impl CopyBuffer {
 
     /// A `bytea`.
     pub fn bytes(&mut self, octets: &[u8]) {
-        self.octets
-            .extend_from_slice(&(octets.len() as i32).to_be_bytes());
+        self.octets.extend_from_slice(&(octets.len() as i32).to_be_bytes());
         self.octets.extend_from_slice(octets);
     }
 
     /// An `integer`.
     pub fn int(&mut self, value: i32) {
+        self.field(value.to_be_bytes());
+    }
+
+    /// A `bigint`.
+    pub fn big_int(&mut self, value: i64) {
         self.field(value.to_be_bytes());
     }
 
@@ -166,32 +168,18 @@ impl ColumnSink for CopyBuffer {
 /// The COPY statement for a kind's table.
 #[must_use]
 pub fn telemetry_copy(kind: &Kind) -> String {
-    format!(
-        "COPY {} ({}) FROM STDIN BINARY",
-        kind.table,
-        telemetry_columns(kind).join(", ")
-    )
+    format!("COPY {} ({}) FROM STDIN BINARY", kind.table, telemetry_columns(kind).join(", "))
 }
 
 /// The columns of a kind's table, in the order of its rows.
 #[must_use]
 pub fn telemetry_columns(kind: &Kind) -> Vec<&'static str> {
-    FIXED_COLUMNS
-        .iter()
-        .copied()
-        .chain(kind.columns().map(|(name, _)| name))
-        .collect()
+    FIXED_COLUMNS.iter().copied().chain(kind.columns().map(|(name, _)| name)).collect()
 }
 
 /// What stands before the channels in every row.
-const FIXED_COLUMNS: [&str; 6] = [
-    "time",
-    "satellite_id",
-    "station",
-    "received_at",
-    "sequence",
-    "boot_count",
-];
+const FIXED_COLUMNS: [&str; 6] =
+    ["time", "satellite_id", "station", "received_at", "sequence", "boot_count"];
 /// Signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01T00:00:00Z.

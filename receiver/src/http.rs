@@ -50,10 +50,7 @@ impl Readiness {
     }
 
     fn wrong(&self) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -87,7 +84,7 @@ fn router(door: Arc<Door>) -> Router {
         .route(
             "/metrics",
             get(|State(door): State<Arc<Door>>| async move {
-                let text = metrics::encode(&door.counters.ledger());
+                let text = metrics::encode(&door.counters.ledger(), door.counters.shed());
                 ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
             }),
         )
@@ -97,10 +94,7 @@ fn router(door: Arc<Door>) -> Router {
 
 async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
     let received_us = now_us();
-    let rules = Rules {
-        spacecraft: &door.spacecraft,
-        window: &door.window,
-    };
+    let rules = Rules { spacecraft: &door.spacecraft, window: &door.window };
     let samples = match sample::read(&body, received_us, &rules) {
         Ok(samples) => samples,
         Err(fault) => return refuse(&fault),
@@ -129,10 +123,7 @@ fn enqueue(door: &Door, samples: &[Sparse], received_us: i64) -> bool {
     for sample in samples {
         let writer = door.outlets.writer_of(sample.spacecraft);
         let chunks = &mut filled[writer];
-        if chunks
-            .last_mut()
-            .is_some_and(|chunk| chunk.push_sparse(sample, received_us))
-        {
+        if chunks.last_mut().is_some_and(|chunk| chunk.push_sparse(sample, received_us)) {
             continue;
         }
         let Some(mut chunk) = door.outlets.take(writer) else {

@@ -8,10 +8,12 @@ use protocol::{Datagram, Frame, SpacecraftId, Telemetry};
 
 use crate::{
     chunk::Chunk,
-    ledger::{Counters, IntakeCounts},
+    ledger::{Counters, IntakeCounts, Ledger, Rejections},
+    link::{BYTES_PER_LINK, Links},
     queue::Outlets,
+    rejected::{Rationing, RejectedFrame},
     spacecraft::SpacecraftSet,
-    track::{StreamCounts, Tracker, Verdict},
+    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracker, Verdict},
 };
 
 /// Who is let in.
@@ -23,12 +25,20 @@ pub struct Admission {
     pub satellites_max: usize,
     /// Sources that are accepted; all when empty.
     pub sources: Vec<IpNet>,
+    /// Refused frames that are stored, a second; the rest are only counted.
+    pub rejected_per_second: u32,
 }
 
 /// The socket side's state.
 pub struct Intake {
     admission: Admission,
     tracker: Tracker,
+    links: Links,
+    rationing: Rationing,
+    /// The ledger at the last row of `station_health`.
+    told: Ledger,
+    /// When the next rows about links and station are due.
+    tell_us: i64,
     outlets: Outlets,
     /// The chunk that is being filled for each writer.
     open: Vec<Option<Chunk>>,
@@ -42,6 +52,10 @@ impl Intake {
     pub fn new(admission: Admission, outlets: Outlets, counters: Arc<Counters>) -> Self {
         Self {
             tracker: Tracker::new(admission.satellites_max),
+            links: Links::default(),
+            rationing: Rationing::new(admission.rejected_per_second),
+            told: Ledger::default(),
+            tell_us: 0,
             admission,
             open: (0..outlets.writers()).map(|_| None).collect(),
             outlets,
@@ -57,6 +71,7 @@ impl Intake {
         if !self.is_allowed(source) {
             self.counts.frames += 1;
             self.counts.rejected.not_allowed += 1;
+            self.keep(Rejections::NOT_ALLOWED, source, octets, received_us);
             return;
         }
         let mut frames = Datagram::new(octets);
@@ -70,9 +85,33 @@ impl Intake {
             match item {
                 Ok(Frame::Telemetry(frame)) => self.telemetry(&frame, received_us),
                 Ok(Frame::Idle(_)) => self.counts.idle += 1,
-                Err(rejected) => self.counts.rejected.count(rejected.reason),
+                Err(rejected) => {
+                    self.counts.rejected.count(rejected.reason);
+                    let reason = Rejections::place(rejected.reason);
+                    self.keep(reason, source, rejected.octets, received_us);
+                }
             }
         }
+    }
+
+    /// To be called every few milliseconds: sends on what has gathered, shows the counts, and once
+    /// a second appends the rows about the links and the station.
+    pub fn tick(&mut self, now_us: i64) {
+        if now_us >= self.tell_us {
+            self.tell_us = now_us - now_us.rem_euclid(TELL_PERIOD_US) + TELL_PERIOD_US;
+            self.publish();
+            self.tell(now_us, false);
+        }
+        self.flush();
+        self.publish();
+    }
+
+    /// Appends the last rows and sends on everything.
+    pub fn finish(&mut self, now_us: i64) {
+        self.publish();
+        self.tell(now_us, true);
+        self.flush();
+        self.publish();
     }
 
     /// Sends on what has gathered, however little.
@@ -110,6 +149,13 @@ impl Intake {
     fn telemetry(&mut self, frame: &Telemetry<'_>, received_us: i64) {
         let tracked = self.tracker.track(frame);
         self.counts.resets += u64::from(tracked.is_reset);
+        self.links.count(
+            tracked.stream,
+            (frame.spacecraft(), frame.apid()),
+            tracked.verdict,
+            frame.octets().len(),
+            (received_us, received_us.saturating_sub(frame.time().unix_us())),
+        );
         match tracked.verdict {
             Verdict::Next => {}
             Verdict::Gap { missed } => self.counts.missed += u64::from(missed),
@@ -130,40 +176,81 @@ impl Intake {
     #[inline]
     fn append(&mut self, frame: &Telemetry<'_>, received_us: i64) {
         let writer = self.outlets.writer_of(frame.spacecraft());
+        if self.push(writer, |chunk| chunk.push_frame(frame, received_us)) {
+            self.counts.open += 1;
+        } else {
+            self.counters.add_shed(writer, 1);
+        }
+    }
+
+    /// Appends to the open chunk of a writer, or to a new one; false when there is none.
+    #[inline]
+    fn push(&mut self, writer: usize, append: impl Fn(&mut Chunk) -> bool) -> bool {
         if let Some(chunk) = &mut self.open[writer] {
-            if chunk.push_frame(frame, received_us) {
-                self.counts.open += 1;
-                return;
+            if append(chunk) {
+                return true;
             }
             if let Some(full) = self.open[writer].take() {
                 self.send(writer, full);
             }
         }
         let Some(mut chunk) = self.outlets.take(writer) else {
-            self.counts.queue_dropped += 1;
-            return;
+            return false;
         };
-        if chunk.push_frame(frame, received_us) {
-            self.counts.open += 1;
-        } else {
-            // Not reached: an empty chunk has room for any frame.
-            self.counts.queue_dropped += 1;
-        }
+        let is_appended = append(&mut chunk);
         self.open[writer] = Some(chunk);
+        is_appended
+    }
+
+    /// Keeps a refused frame, if this second still permits.
+    #[cold]
+    fn keep(&mut self, reason: u8, source: Option<IpAddr>, octets: &[u8], received_us: i64) {
+        if self.rationing.permits(received_us) {
+            let frame = RejectedFrame { reason, source, octets };
+            let writer = self.outlets.station_writer();
+            // Without room it is only counted, like those beyond the ration.
+            let _kept = self.push(writer, |chunk| chunk.push_rejected(&frame, received_us));
+        }
+    }
+
+    /// Appends the rows about links and station. What finds no room is told the next time.
+    fn tell(&mut self, now_us: i64, is_last: bool) {
+        let mut links = std::mem::take(&mut self.links);
+        let send = |row: &crate::link::Row| {
+            let spacecraft = SpacecraftId::new(row.spacecraft.get());
+            let writer = spacecraft.map_or(0, |spacecraft| self.outlets.writer_of(spacecraft));
+            self.push(writer, |chunk| chunk.push_link(row))
+        };
+        if is_last {
+            links.last_rows(now_us, send);
+        } else {
+            links.rows(now_us, send);
+        }
+        self.links = links;
+        let ledger = self.counters.ledger();
+        let row = ledger.row_since(&self.told, now_us);
+        if self.push(self.outlets.station_writer(), |chunk| chunk.push_station(&row)) {
+            self.told = ledger;
+        }
     }
 
     fn send(&mut self, writer: usize, chunk: Chunk) {
         self.counts.open -= chunk.samples();
         if let Err(shed) = self.outlets.send(writer, chunk) {
-            self.counts.queue_dropped += shed;
+            self.counters.add_shed(writer, shed);
         }
     }
 }
 
+// docs/architecture.md states this bound for every spacecraft there can be, with three APIDs each.
+const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 320 << 20);
+/// Links and station are told about each second.
+const TELL_PERIOD_US: i64 = 1_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::queues;
+    use crate::{chunk::Entry, queue::queues};
     use protocol::{
         CdsTime, FRAME_OCTETS_MAX, IDLE_OCTETS_MAX, Packet, Sequence, Stamp, emit, emit_idle,
         health::Health,
@@ -174,18 +261,9 @@ mod tests {
             spacecraft: SpacecraftId::new(spacecraft).unwrap(),
             boot_count: 0,
             sequence: Sequence::new(count),
-            time: CdsTime {
-                day: 24_837,
-                ms: 0,
-                us: 0,
-            },
+            time: CdsTime { day: 24_837, ms: 0, us: 0 },
         };
-        emit(
-            &stamp,
-            &Packet::Health(Health::default()),
-            &mut [0; FRAME_OCTETS_MAX],
-        )
-        .to_vec()
+        emit(&stamp, &Packet::Health(Health::default()), &mut [0; FRAME_OCTETS_MAX]).to_vec()
     }
 
     fn admission() -> Admission {
@@ -193,6 +271,7 @@ mod tests {
             spacecraft: SpacecraftSet::all(),
             satellites_max: 3,
             sources: Vec::new(),
+            rejected_per_second: 2,
         }
     }
 
@@ -218,27 +297,49 @@ mod tests {
         intake.publish();
         let ledger = counters.ledger();
         assert_eq!((ledger.frames, ledger.accepted, ledger.pending), (9, 5, 5));
-        assert_eq!(
-            (ledger.duplicate, ledger.idle, ledger.rejected.total()),
-            (1, 1, 2)
-        );
+        assert_eq!((ledger.duplicate, ledger.idle, ledger.rejected.total()), (1, 1, 2));
         assert_eq!((ledger.missed, ledger.late, ledger.lost), (4, 1, 3));
         assert_eq!(ledger.rejected.unknown_spacecraft, 1);
-        assert_eq!(
-            (ledger.frames_residual(), ledger.samples_residual()),
-            (0, 0)
-        );
+        assert_eq!((ledger.frames_residual(), ledger.samples_residual()), (0, 0));
         intake.flush();
         intake.publish();
-        assert_eq!(
-            counters.ledger(),
-            ledger,
-            "still pending, now in the queues"
-        );
+        assert_eq!(counters.ledger(), ledger, "still pending, now in the queues");
         let samples = |inlet: &crate::queue::Inlet| -> u64 {
             inlet.chunks.try_iter().map(|chunk| chunk.samples()).sum()
         };
         assert_eq!(inlets.iter().map(samples).collect::<Vec<_>>(), [1, 4]);
+    }
+
+    #[test]
+    fn links_station_and_refusals_are_told() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 1 << 20, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        intake.tick(500_000);
+        for _ in 0..5 {
+            intake.datagram(&[1, 2, 3], "192.0.2.1".parse().ok(), 600_000);
+        }
+        intake.datagram(&[frame(1, 0), frame(1, 3), frame(2, 0)].concat(), None, 700_000);
+        intake.tick(900_000);
+        intake.tick(1_000_001);
+        intake.finish(1_300_000);
+        let (mut links, mut stations, mut rejected) = (Vec::new(), Vec::new(), 0);
+        for chunk in inlets[0].chunks.try_iter() {
+            for entry in chunk.entries() {
+                match entry {
+                    Entry::Link(row) => links.push((row.spacecraft.get(), row.missed.get())),
+                    Entry::Station(row) => stations.push(row.differences.map(i64::from)),
+                    Entry::Rejected(_, frame) => {
+                        assert_eq!((frame.reason, frame.octets), (0, &[1, 2, 3][..]));
+                        rejected += 1;
+                    }
+                    Entry::Sample(_) => {}
+                }
+            }
+        }
+        assert_eq!((links, rejected), (vec![(1, 2), (2, 0)], 2));
+        assert_eq!(stations.iter().map(|row| row[0]).collect::<Vec<_>>(), [0, 6, 0]);
+        assert_eq!(counters.ledger().rejected.too_short, 5);
     }
 
     #[test]
@@ -254,10 +355,7 @@ mod tests {
         let ledger = counters.ledger();
         assert!(ledger.queue_dropped > 0 && ledger.pending > 0);
         assert_eq!(ledger.accepted, 10_000);
-        assert_eq!(
-            (ledger.frames_residual(), ledger.samples_residual()),
-            (0, 0)
-        );
+        assert_eq!((ledger.frames_residual(), ledger.samples_residual()), (0, 0));
         drop(inlets);
     }
 
@@ -266,23 +364,14 @@ mod tests {
         let counters = Counters::new(1);
         let (outlets, _inlets) = queues(1, 0, &counters);
         let sources = vec!["192.0.2.0/24".parse().unwrap()];
-        let mut intake = Intake::new(
-            Admission {
-                sources,
-                ..admission()
-            },
-            outlets,
-            Arc::clone(&counters),
-        );
+        let mut intake =
+            Intake::new(Admission { sources, ..admission() }, outlets, Arc::clone(&counters));
         let two = [frame(1, 0), frame(1, 1)].concat();
         intake.datagram(&two, "198.51.100.1".parse().ok(), 0);
         intake.datagram(&two, "192.0.2.7".parse().ok(), 0);
         intake.publish();
         let ledger = counters.ledger();
-        assert_eq!(
-            (ledger.rejected.not_allowed, ledger.accepted, ledger.frames),
-            (1, 2, 3)
-        );
+        assert_eq!((ledger.rejected.not_allowed, ledger.accepted, ledger.frames), (1, 2, 3));
         assert_eq!(ledger.frames_residual(), 0);
     }
 }

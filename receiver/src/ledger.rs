@@ -14,6 +14,7 @@ use std::sync::{
 
 use protocol::Refusal;
 use serde::Serialize;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
 use crate::track::StreamCounts;
 
@@ -76,6 +77,15 @@ pub struct Rejections {
 }
 
 impl Rejections {
+    /// The place of datagrams from sources that are not allowed in [`Self::by_reason`].
+    pub const NOT_ALLOWED: u8 = Refusal::ALL.len() as u8;
+
+    /// The place of a refusal in [`Self::by_reason`].
+    #[must_use]
+    pub fn place(reason: Refusal) -> u8 {
+        Refusal::ALL.iter().position(|&other| other == reason).unwrap_or_default() as u8
+    }
+
     /// Counts one refusal.
     pub fn count(&mut self, reason: Refusal) {
         *match reason {
@@ -113,7 +123,64 @@ impl Rejections {
     }
 }
 
+/// One row of `station_health`, as it lies in a chunk.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct StationRow {
+    /// End of the interval, in µs since 1970.
+    pub time_us: I64,
+    /// Differences, in the order of [`Ledger::by_name`].
+    pub differences: [I64; COUNTERS],
+}
+
+/// Counters in the ledger, each reason of refusal counted as one.
+pub const COUNTERS: usize = 27;
+
 impl Ledger {
+    /// Every counter with its name, as the columns of `station_health` have them. The last,
+    /// `pending`, is the only one that is no sum over time.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, u64); COUNTERS] {
+        let mut named = [("", 0); COUNTERS];
+        let before = [
+            ("datagrams", self.datagrams),
+            ("bytes", self.bytes),
+            ("frames", self.frames),
+            ("idle", self.idle),
+        ];
+        let after = [
+            ("accepted", self.accepted),
+            ("json", self.json),
+            ("recovered", self.recovered),
+            ("duplicate", self.duplicate),
+            ("stale", self.stale),
+            ("missed", self.missed),
+            ("late", self.late),
+            ("lost", self.lost),
+            ("resets", self.resets),
+            ("kernel_dropped", self.kernel_dropped),
+            ("queue_dropped", self.queue_dropped),
+            ("quarantined", self.quarantined),
+            ("committed", self.committed),
+            ("pending", self.pending),
+        ];
+        let all = before.into_iter().chain(self.rejected.by_reason()).chain(after);
+        named.iter_mut().zip(all).for_each(|(slot, counter)| *slot = counter);
+        named
+    }
+
+    /// What happened since `earlier`, and what is pending now.
+    #[must_use]
+    pub fn row_since(&self, earlier: &Self, now_us: i64) -> StationRow {
+        let mut differences = [I64::ZERO; COUNTERS];
+        let pairs = self.by_name().into_iter().zip(earlier.by_name());
+        for (slot, ((name, now), (_, before))) in differences.iter_mut().zip(pairs) {
+            let before = if name == "pending" { 0 } else { before };
+            *slot = (now.cast_signed() - before.cast_signed()).into();
+        }
+        StationRow { time_us: now_us.into(), differences }
+    }
+
     /// How far the first identity is from holding: 0.
     #[must_use]
     pub fn frames_residual(&self) -> i64 {
@@ -189,7 +256,6 @@ pub struct IntakeCounts {
     pub late: u64,
     pub resets: u64,
     pub kernel_dropped: u64,
-    pub queue_dropped: u64,
     /// Samples in chunks that have not been sent on yet.
     pub open: u64,
 }
@@ -213,6 +279,8 @@ pub struct Counters {
     json: AtomicU64,
     /// Samples in each writer's queue.
     queued: Vec<AtomicU64>,
+    /// Samples that each writer's queue had no room for.
+    shed: Vec<AtomicU64>,
 }
 
 impl Counters {
@@ -224,6 +292,7 @@ impl Counters {
             writers: (0..writers).map(|_| Mutex::default()).collect(),
             json: AtomicU64::new(0),
             queued: (0..writers).map(|_| AtomicU64::new(0)).collect(),
+            shed: (0..writers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -249,6 +318,19 @@ impl Counters {
         if let Some(queued) = self.queued.get(writer) {
             queued.fetch_add(samples, Ordering::Relaxed);
         }
+    }
+
+    /// Samples were shed for want of room in a writer's queue.
+    pub fn add_shed(&self, writer: usize, samples: u64) {
+        if let Some(shed) = self.shed.get(writer) {
+            shed.fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Samples that each writer's queue had no room for.
+    #[must_use]
+    pub fn shed(&self) -> Vec<u64> {
+        self.shed.iter().map(|shed| shed.load(Ordering::Relaxed)).collect()
     }
 
     /// Samples came out of a writer's queue.
@@ -286,7 +368,7 @@ impl Counters {
             lost: intake.missed.saturating_sub(intake.late),
             resets: intake.resets,
             kernel_dropped: intake.kernel_dropped,
-            queue_dropped: intake.queue_dropped,
+            queue_dropped: self.shed().iter().sum(),
             quarantined: written.quarantined,
             committed: written.committed,
             pending: intake.open + queued + written.batched,
@@ -294,7 +376,45 @@ impl Counters {
     }
 }
 
+const _: () = assert!(size_of::<StationRow>() == 8 * (1 + COUNTERS));
+
 /// Counts are plain data, whole after any panic: a poisoned lock is as good as another.
 fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_its_name_and_place() {
+        let ledger = Ledger { datagrams: 1, pending: 2, ..Ledger::default() };
+        let named = ledger.by_name();
+        assert_eq!((named[0], named[COUNTERS - 1]), (("datagrams", 1), ("pending", 2)));
+        let json = serde_json::to_value(&ledger).unwrap();
+        let fields = json.as_object().unwrap();
+        let reasons = fields["rejected"].as_object().unwrap();
+        let names = fields.keys().filter(|name| *name != "rejected").chain(reasons.keys());
+        for name in names.clone() {
+            assert!(named.iter().any(|(other, _)| other == name), "{name}");
+        }
+        assert_eq!(names.count(), COUNTERS);
+        for reason in Refusal::ALL {
+            let mut rejections = Rejections::default();
+            rejections.count(reason);
+            let place = usize::from(Rejections::place(reason));
+            assert_eq!(rejections.by_reason()[place], (&*reason.to_string(), 1));
+        }
+    }
+
+    #[test]
+    fn differences() {
+        let earlier = Ledger { lost: 5, pending: 7, ..Ledger::default() };
+        let later = Ledger { lost: 3, pending: 4, bytes: 9, ..Ledger::default() };
+        let names = earlier.by_name().map(|(name, _)| name);
+        let row = later.row_since(&earlier, 1).differences.map(I64::get);
+        let changed: Vec<_> = names.into_iter().zip(row).filter(|(_, d)| *d != 0).collect();
+        assert_eq!(changed, [("bytes", 9), ("lost", -2), ("pending", 4)]);
+    }
 }

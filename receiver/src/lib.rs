@@ -8,6 +8,7 @@
 //! | [`socket`] | takes datagrams | what they mean |
 //! | [`intake`] | parses, tracks, fills chunks | SQL, HTTP, locks |
 //! | [`track`] | loss, repeats, reboots of each stream | I/O, clocks |
+//! | [`link`] | how each link did, interval by interval | I/O, clocks |
 //! | [`http`] | JSON samples in, figures out | the database |
 //! | [`queue`], [`chunk`] | carry samples to the writers | what is in them |
 //! | [`writer`] | batches and retries | frames |
@@ -21,7 +22,9 @@ pub mod copy;
 pub mod http;
 pub mod intake;
 pub mod ledger;
+pub mod link;
 pub mod queue;
+pub mod rejected;
 pub mod shutdown;
 pub mod socket;
 pub mod spacecraft;

@@ -20,10 +20,7 @@ fn main() -> ExitCode {
         Err(Error::Shown(shown)) => shown.exit(),
         Err(Error::Wrong(line)) => return fail(&line),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
@@ -50,9 +47,7 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
     tracing::info!("{}", station::summary(&report.ledger));
     if report.ledger.pending > 0 {
         let pending = report.ledger.pending;
-        return Ok(fail(&format!(
-            "{pending} samples could not be stored within --drain-timeout"
-        )));
+        return Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,9 @@ use crate::{
 /// and keeps its order.
 pub const SHARDS: usize = 64;
 
+/// The shard of what is about no spacecraft: the station's own figures and refused frames.
+pub const STATION_SHARD: usize = 0;
+
 /// The shard of a spacecraft.
 #[must_use]
 pub fn shard_of(spacecraft: SpacecraftId) -> usize {
@@ -54,23 +57,10 @@ pub fn queues(writers: usize, octets: usize, counters: &Arc<Counters>) -> (Outle
     for writer in 0..writers {
         let pool = Pool::new(chunks_max);
         let (send, receive) = bounded(chunks_max);
-        outlets.push(Outlet {
-            pool: pool.clone(),
-            chunks: send,
-        });
-        inlets.push(Inlet {
-            writer,
-            chunks: receive,
-            pool,
-        });
+        outlets.push(Outlet { pool: pool.clone(), chunks: send });
+        inlets.push(Inlet { writer, chunks: receive, pool });
     }
-    (
-        Outlets {
-            outlets,
-            counters: Arc::clone(counters),
-        },
-        inlets,
-    )
+    (Outlets { outlets, counters: Arc::clone(counters) }, inlets)
 }
 
 impl Outlets {
@@ -85,6 +75,12 @@ impl Outlets {
     #[must_use]
     pub fn writer_of(&self, spacecraft: SpacecraftId) -> usize {
         shard_of(spacecraft) % self.outlets.len()
+    }
+
+    /// Which writer stores what is about no spacecraft.
+    #[must_use]
+    pub fn station_writer(&self) -> usize {
+        STATION_SHARD % self.outlets.len()
     }
 
     /// An empty chunk for a writer, if one is free.

@@ -21,13 +21,7 @@ pub struct Drain {
 #[must_use]
 pub fn running(timeout: Duration) -> (Stopper, Drain) {
     let (send, receive) = watch::channel(None);
-    (
-        Stopper(send),
-        Drain {
-            stopped: receive,
-            timeout,
-        },
-    )
+    (Stopper(send), Drain { stopped: receive, timeout })
 }
 
 impl Stopper {
@@ -68,9 +62,7 @@ impl Drain {
     #[must_use]
     pub fn left(&self) -> Duration {
         let now = Instant::now();
-        self.deadline().map_or(Duration::MAX, |deadline| {
-            deadline.saturating_duration_since(now)
-        })
+        self.deadline().map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(now))
     }
 
     fn deadline(&self) -> Option<Instant> {

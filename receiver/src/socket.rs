@@ -69,11 +69,7 @@ impl Socket {
     /// Hands a bound socket to the runtime that this is called in.
     pub fn from_bound(socket: std::net::UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self {
-            socket: UdpSocket::from_std(socket)?,
-            address,
-            drops: DropCounter::default(),
-        })
+        Ok(Self { socket: UdpSocket::from_std(socket)?, address, drops: DropCounter::default() })
     }
 
     /// Where it listens.
@@ -85,9 +81,7 @@ impl Socket {
     /// Waits for datagrams and takes as many as there are, up to the room in `arrivals`.
     pub async fn receive(&self, arrivals: &mut Arrivals) -> io::Result<()> {
         let descriptor = self.socket.as_raw_fd();
-        self.socket
-            .async_io(Interest::READABLE, || arrivals.receive(descriptor))
-            .await
+        self.socket.async_io(Interest::READABLE, || arrivals.receive(descriptor)).await
     }
 
     /// Takes what is there without waiting; `WouldBlock` when there is nothing.
@@ -100,9 +94,7 @@ impl Socket {
     /// came with the data (`SO_RXQ_OVFL`), for kernels that do not answer.
     pub fn dropped(&mut self, reported: Option<u32>) -> u64 {
         let asked = mmsg::drops(self.socket.as_raw_fd());
-        asked
-            .or(reported)
-            .map_or(0, |count| self.drops.advance(count))
+        asked.or(reported).map_or(0, |count| self.drops.advance(count))
     }
 }
 
@@ -160,21 +152,14 @@ mod tests {
             let mut socket = Socket::from_bound(bound).unwrap();
             let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             for length in [0_usize, 1, 68, 1_000, 1_400] {
-                sender
-                    .send_to(&vec![length as u8; length], socket.address())
-                    .unwrap();
+                sender.send_to(&vec![length as u8; length], socket.address()).unwrap();
             }
             let mut arrivals = Arrivals::new();
             let mut lengths = Vec::new();
             while lengths.len() < 5 {
                 socket.receive(&mut arrivals).await.unwrap();
                 for arrival in arrivals.iter() {
-                    assert!(
-                        arrival
-                            .octets
-                            .iter()
-                            .all(|&o| o == arrival.octets.len() as u8)
-                    );
+                    assert!(arrival.octets.iter().all(|&o| o == arrival.octets.len() as u8));
                     assert_eq!(arrival.source, Some("127.0.0.1".parse().unwrap()));
                     lengths.push(arrival.octets.len());
                 }

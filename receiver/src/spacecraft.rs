@@ -14,17 +14,13 @@ impl SpacecraftSet {
     /// Every spacecraft.
     #[must_use]
     pub fn all() -> Self {
-        Self {
-            bits: vec![u64::MAX; WORDS],
-        }
+        Self { bits: vec![u64::MAX; WORDS] }
     }
 
     /// No spacecraft.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            bits: vec![0; WORDS],
-        }
+        Self { bits: vec![0; WORDS] }
     }
 
     /// Adds one; false when it was there.
@@ -56,9 +52,7 @@ impl FromStr for SpacecraftSet {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<u16>().ok().filter(|&n| n > 0);
             let (Some(first), Some(last)) = (number(first), number(last)) else {
-                return Err(format!(
-                    "`{part}`: expected ids from 1 to 65535, such as 1-100,205"
-                ));
+                return Err(format!("`{part}`: expected ids from 1 to 65535, such as 1-100,205"));
             };
             if first > last {
                 return Err(format!("`{part}`: the range ends before it begins"));

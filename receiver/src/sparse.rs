@@ -1,7 +1,7 @@
 //! A sample that carries some channels of a kind, in engineering units, and no frame: what comes
 //! by HTTP.
 
-use protocol::{Apid, KINDS, Kind, SpacecraftId};
+use protocol::{Apid, KINDS, Kind, SpacecraftId, channel::Column};
 
 /// Some columns of one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,16 +19,8 @@ impl Sparse {
     /// A sample of `kind` without any value yet.
     #[must_use]
     pub fn new(kind: &Kind, spacecraft: SpacecraftId, time_us: i64) -> Self {
-        let kind = KINDS
-            .iter()
-            .position(|k| k.apid == kind.apid)
-            .unwrap_or_default();
-        Self {
-            kind,
-            spacecraft,
-            time_us,
-            values: [None; COLUMNS_MAX],
-        }
+        let kind = KINDS.iter().position(|k| k.apid == kind.apid).unwrap_or_default();
+        Self { kind, spacecraft, time_us, values: [None; COLUMNS_MAX] }
     }
 
     /// Its kind.
@@ -45,11 +37,26 @@ impl Sparse {
     }
 
     /// The values of all columns, in table order.
-    pub fn columns(&self) -> impl Iterator<Item = (protocol::channel::Column, Option<f64>)> {
-        self.kind()
-            .columns()
-            .zip(self.values)
-            .map(|((_, column), value)| (column, value))
+    pub fn columns(&self) -> impl Iterator<Item = (Column, Option<f64>)> {
+        self.kind().columns().zip(self.values).map(|((_, column), value)| (column, value))
+    }
+
+    /// As it could have been sent.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut object = serde_json::Map::new();
+        object.insert("satellite_id".into(), self.spacecraft.to_string().into());
+        let time = jiff::Timestamp::from_microsecond(self.time_us);
+        object.insert("time".into(), time.map_or(self.time_us.into(), |t| t.to_string().into()));
+        for ((name, column), value) in self.kind().columns().zip(self.values) {
+            let Some(value) = value else { continue };
+            let value = match column {
+                Column::Boolean => (value != 0.0).into(),
+                _ => value.into(),
+            };
+            object.insert(name.into(), value);
+        }
+        object.into()
     }
 
     /// As it lies in a chunk: APID (u16), spacecraft (u16), time (i64), one bit for each column
@@ -62,12 +69,7 @@ impl Sparse {
         let present = |(place, value): (usize, &Option<f64>)| u32::from(value.is_some()) << place;
         let mask: u32 = self.values.iter().enumerate().map(present).sum();
         octets.extend(mask.to_le_bytes());
-        octets.extend(
-            self.values
-                .iter()
-                .flatten()
-                .flat_map(|value| value.to_le_bytes()),
-        );
+        octets.extend(self.values.iter().flatten().flat_map(|value| value.to_le_bytes()));
         octets
     }
 
@@ -109,10 +111,7 @@ mod tests {
             for place in (0..columns).step_by(3) {
                 sample.set(place, place as f64 / 7.0);
             }
-            assert_eq!(
-                Sparse::from_octets(&sample.to_octets()),
-                Some(sample.clone())
-            );
+            assert_eq!(Sparse::from_octets(&sample.to_octets()), Some(sample.clone()));
             assert_eq!(sample.columns().count(), columns);
         }
     }

@@ -52,16 +52,10 @@ pub async fn run(
     let writers = options.writers.map_or_else(default_writers, usize::from);
     let counters = Counters::new(writers);
     let (outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
-    let window = TimeWindow {
-        past: options.time_past,
-        future: options.time_future,
-    };
+    let window = TimeWindow { past: options.time_past, future: options.time_future };
     let setup = Setup {
         database: options.database.database_url.clone(),
-        identity: Identity {
-            station: options.station.clone(),
-            journal: rand::random(),
-        },
+        identity: Identity { station: options.station.clone(), journal: rand::random() },
         limits: Limits {
             rows_max: options.batch_rows.into(),
             octets_max: BATCH_OCTETS_MAX,
@@ -77,6 +71,7 @@ pub async fn run(
         spacecraft: spacecraft.clone(),
         satellites_max: options.max_satellites.into(),
         sources: options.allow,
+        rejected_per_second: options.rejected_per_second,
     };
     let intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
     let listening = start_intake(intake, sockets, drain.clone())?;
@@ -101,11 +96,7 @@ pub async fn run(
     let streams = finish(&stopper, served, listening, writers).await?;
     told.abort();
     watched.abort();
-    let report = Final {
-        report,
-        options_name: options.report,
-    }
-    .write(&counters, &streams)?;
+    let report = Final { report, options_name: options.report }.write(&counters, &streams)?;
     Ok(report)
 }
 
@@ -118,10 +109,7 @@ struct Final {
 impl Final {
     fn write(self, counters: &Counters, streams: &[StreamCounts]) -> anyhow::Result<Report> {
         let streams = streams.iter().map(StreamReport::from).collect();
-        let report = Report {
-            ledger: counters.ledger(),
-            streams,
-        };
+        let report = Report { ledger: counters.ledger(), streams };
         if let (Some(mut file), Some(path)) = (self.report, self.options_name) {
             serde_json::to_writer_pretty(&mut file, &report)
                 .map_err(io::Error::from)
@@ -142,14 +130,10 @@ async fn finish(
     stopper.stop();
     served.await.context("the HTTP server panicked")?;
     let ended = tokio::task::spawn_blocking(move || {
-        let streams = listening
-            .join()
-            .map_err(|_| anyhow!("the socket thread panicked"))?;
+        let streams = listening.join().map_err(|_| anyhow!("the socket thread panicked"))?;
         // The doors are gone and with them the sending ends: the writers finish what is queued.
         for writer in writers {
-            writer
-                .join()
-                .map_err(|_| anyhow!("a writer thread panicked"))?;
+            writer.join().map_err(|_| anyhow!("a writer thread panicked"))?;
         }
         anyhow::Ok(streams?)
     });
@@ -161,9 +145,7 @@ fn start_writers(setup: &Setup, inlets: Vec<Inlet>) -> anyhow::Result<Vec<JoinHa
     for inlet in inlets {
         let name = format!("writer-{}", inlet.writer);
         let writer = Writer::new(setup.clone(), inlet).context("cannot start a writer")?;
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || writer.run());
+        let thread = thread::Builder::new().name(name).spawn(move || writer.run());
         threads.push(thread.context("cannot start a writer thread")?);
     }
     Ok(threads)
@@ -174,9 +156,7 @@ fn start_intake(
     sockets: Vec<std::net::UdpSocket>,
     drain: Drain,
 ) -> anyhow::Result<JoinHandle<io::Result<Vec<StreamCounts>>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
         let local = tokio::task::LocalSet::new();
         let intake = Rc::new(std::cell::RefCell::new(intake));
@@ -184,10 +164,7 @@ fn start_intake(
         let streams = intake.borrow().streams();
         Ok(streams)
     };
-    thread::Builder::new()
-        .name("intake".into())
-        .spawn(run)
-        .context("cannot start a thread")
+    thread::Builder::new().name("intake".into()).spawn(run).context("cannot start a thread")
 }
 
 fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
@@ -283,9 +260,7 @@ async fn sleep_or_forever(duration: Option<Duration>) {
 }
 
 fn default_writers() -> usize {
-    thread::available_parallelism()
-        .map_or(WRITERS_FALLBACK, usize::from)
-        .min(WRITERS_DEFAULT_MAX)
+    thread::available_parallelism().map_or(WRITERS_FALLBACK, usize::from).min(WRITERS_DEFAULT_MAX)
 }
 
 /// The final state in one line.

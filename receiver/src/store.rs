@@ -12,8 +12,8 @@ use protocol::KINDS;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::{
-    batch::{Batch, QUARANTINE_COPY},
-    copy::{CopyBuffer, telemetry_copy},
+    batch::Batch,
+    copy::{CopyBuffer, side, telemetry_copy},
 };
 
 /// A connection that is ready to store batches.
@@ -21,8 +21,8 @@ pub struct Store {
     client: Client,
     claim: Statement,
     name_satellites: Statement,
+    /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
-    copy_quarantine: Statement,
 }
 
 /// Whose positions the ranges are.
@@ -69,13 +69,12 @@ impl Store {
     pub async fn connect(config: &Config) -> Result<Self, tokio_postgres::Error> {
         let client = connect(config).await?;
         let mut copies = Vec::new();
-        for kind in KINDS {
-            copies.push(client.prepare(&telemetry_copy(kind)).await?);
+        for copy in KINDS.iter().map(|kind| telemetry_copy(kind)).chain(side::copies()) {
+            copies.push(client.prepare(&copy).await?);
         }
         Ok(Self {
             claim: client.prepare(CLAIM).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
-            copy_quarantine: client.prepare(QUARANTINE_COPY).await?,
             copies,
             client,
         })
@@ -87,11 +86,12 @@ impl Store {
         let ranges: Vec<_> = batch.ranges().collect();
         let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
         let first: Vec<i64> = ranges.iter().map(|(_, range)| range.first).collect();
+        let entries: Vec<i64> = ranges.iter().map(|(_, range)| range.entries).collect();
         let samples: Vec<i64> = ranges.iter().map(|(_, range)| range.samples).collect();
         let claimed = transaction
             .execute(
                 &self.claim,
-                &[&who.station, &who.journal, &shards, &first, &samples],
+                &[&who.station, &who.journal, &shards, &first, &entries, &samples],
             )
             .await?;
         let wanted = ranges.len() as u64;
@@ -102,18 +102,12 @@ impl Store {
             return Err(Error::Conflict { claimed, wanted });
         }
         if !batch.newcomers.is_empty() {
-            let ids: Vec<i32> = batch
-                .newcomers
-                .iter()
-                .map(|id| id.number().into())
-                .collect();
+            let ids: Vec<i32> = batch.newcomers.iter().map(|id| id.number().into()).collect();
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
-            transaction
-                .execute(&self.name_satellites, &[&ids, &names])
-                .await?;
+            transaction.execute(&self.name_satellites, &[&ids, &names]).await?;
         }
-        let tables = batch.tables.iter().zip(&self.copies);
-        for (rows, statement) in tables.chain([(&batch.quarantine, &self.copy_quarantine)]) {
+        let tables = batch.tables.iter().chain(&batch.sides);
+        for (rows, statement) in tables.zip(&self.copies) {
             copy(&transaction, statement, rows).await?;
         }
         transaction.commit().await?;
@@ -163,17 +157,21 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
     format!("{} (SQLSTATE {})", server.message(), server.code().code())
 }
 
-/// Moves each shard's position from the range's first sample to behind its last. A shard whose
+/// Moves each shard's position from the range's first entry to behind its last. A shard whose
 /// position is another is left alone, and not counted.
 const CLAIM: &str = "
     INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
-    SELECT $1, $2, shard, first + samples, samples
-    FROM unnest($3::smallint[], $4::bigint[], $5::bigint[]) AS claim (shard, first, samples)
+    SELECT $1, $2, shard, first + entries, samples
+    FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS claim (shard, first, entries, samples)
     ON CONFLICT (station, journal, shard) DO UPDATE
     SET next = excluded.next,
         samples = ledger.samples + excluded.samples,
         updated_at = now()
-    WHERE ledger.next = excluded.next - excluded.samples";
+    WHERE ledger.next = (
+        SELECT first
+        FROM unnest($3::smallint[], $4::bigint[]) AS claim (shard, first)
+        WHERE claim.shard = ledger.shard)";
 
 const NAME_SATELLITES: &str = "
     INSERT INTO satellite (spacecraft_id, name)

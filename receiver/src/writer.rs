@@ -13,7 +13,7 @@ use tokio_postgres::Config;
 
 use crate::{
     batch::{Batch, Limits, TimeWindow},
-    chunk::Chunk,
+    chunk::{Chunk, Entry},
     ledger::{Counters, WriterCounts},
     queue::Inlet,
     shutdown::Drain,
@@ -53,9 +53,7 @@ pub struct Writer {
 impl Writer {
     /// A writer that has not connected yet.
     pub fn new(setup: Setup, inlet: Inlet) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self {
             setup,
             inlet,
@@ -71,10 +69,7 @@ impl Writer {
     pub fn run(mut self) {
         loop {
             let now = Instant::now();
-            let wait = self
-                .batch
-                .due_in(&self.setup.limits, now)
-                .unwrap_or(IDLE_WAIT);
+            let wait = self.batch.due_in(&self.setup.limits, now).unwrap_or(IDLE_WAIT);
             match self.inlet.chunks.recv_timeout(wait) {
                 Ok(chunk) => self.take(chunk),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -84,30 +79,24 @@ impl Writer {
                 return;
             }
         }
-        if self.batch.samples() > 0 {
+        if !self.batch.is_empty() {
             self.store_batch();
         }
     }
 
     fn take(&mut self, chunk: Chunk) {
         let now = Instant::now();
-        for record in chunk.records() {
-            let spacecraft = record.spacecraft();
-            if self.named.insert(spacecraft) {
-                self.batch.newcomers.push(spacecraft);
+        for entry in chunk.entries() {
+            if let Entry::Sample(record) = &entry
+                && self.named.insert(record.spacecraft())
+            {
+                self.batch.newcomers.push(record.spacecraft());
             }
-            self.batch.push(
-                &record,
-                &self.setup.identity.station,
-                &self.setup.window,
-                now,
-            );
+            self.batch.push(&entry, &self.setup.identity.station, &self.setup.window, now);
         }
         self.counts.batched += chunk.samples();
         self.publish();
-        self.setup
-            .counters
-            .dequeued(self.inlet.writer, chunk.samples());
+        self.setup.counters.dequeued(self.inlet.writer, chunk.samples());
         self.inlet.pool.give_back(chunk);
     }
 
@@ -138,7 +127,7 @@ impl Writer {
             tracing::info!("storing again after {:.1?}", since.elapsed());
         }
         self.counts.committed += self.batch.stored();
-        self.counts.quarantined += self.batch.quarantine.rows();
+        self.counts.quarantined += self.batch.quarantined();
         self.counts.batched = 0;
         self.batch.advance();
         self.publish();
@@ -146,12 +135,7 @@ impl Writer {
     }
 
     fn try_store(&mut self) -> Result<(), Error> {
-        let Setup {
-            database,
-            identity,
-            drain,
-            ..
-        } = &self.setup;
+        let Setup { database, identity, drain, .. } = &self.setup;
         let (store, batch) = (&mut self.store, &self.batch);
         self.runtime.block_on(async {
             let store = match store {
@@ -167,9 +151,7 @@ impl Writer {
     }
 
     fn publish(&self) {
-        self.setup
-            .counters
-            .publish_writer(self.inlet.writer, self.counts);
+        self.setup.counters.publish_writer(self.inlet.writer, self.counts);
     }
 }
 

@@ -14,10 +14,7 @@ pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
         if argument == OPTION {
             return arguments.next().map(PathBuf::from);
         }
-        if let Some(path) = argument
-            .strip_prefix(OPTION)
-            .and_then(|rest| rest.strip_prefix('='))
-        {
+        if let Some(path) = argument.strip_prefix(OPTION).and_then(|rest| rest.strip_prefix('=')) {
             return Some(path.into());
         }
     }
@@ -29,17 +26,13 @@ pub(super) fn as_defaults(command: clap::Command, path: &Path) -> Result<clap::C
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {shown}: {error}"))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| format!("{shown}: {}", one_line(&error, &text)))?;
+    let table: toml::Table =
+        text.parse().map_err(|error| format!("{shown}: {}", one_line(&error, &text)))?;
     let mut command = command;
     for (key, value) in &table {
         let id = key.replace('-', "_");
         let takes = |command: &clap::Command| {
-            id != "config"
-                && command
-                    .get_arguments()
-                    .any(|argument| argument.get_id() == &*id)
+            id != "config" && command.get_arguments().any(|argument| argument.get_id() == &*id)
         };
         if !command.get_subcommands().any(takes) {
             return Err(format!(
@@ -82,11 +75,7 @@ fn strings(value: &toml::Value) -> Option<Vec<String>> {
 
 fn one_line(error: &toml::de::Error, text: &str) -> String {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.as_bytes()[..start]
-        .iter()
-        .filter(|&&octet| octet == b'\n')
-        .count()
-        + 1;
+    let line = text.as_bytes()[..start].iter().filter(|&&octet| octet == b'\n').count() + 1;
     format!("line {line}: {}", error.message().replace('\n', "; "))
 }
 

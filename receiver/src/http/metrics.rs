@@ -15,9 +15,9 @@ use crate::ledger::Ledger;
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The ledger as text.
-pub(super) fn encode(ledger: &Ledger) -> String {
+pub(super) fn encode(ledger: &Ledger, shed: Vec<u64>) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(ledger.clone())));
+    registry.register_collector(Box::new(Snapshot { ledger: ledger.clone(), shed }));
     let mut out = String::new();
     // Writing to a string does not fail.
     let _written: fmt::Result = text::encode(&mut out, &registry);
@@ -25,46 +25,29 @@ pub(super) fn encode(ledger: &Ledger) -> String {
 }
 
 #[derive(Debug)]
-struct Snapshot(Ledger);
+struct Snapshot {
+    ledger: Ledger,
+    /// By writer.
+    shed: Vec<u64>,
+}
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let ledger = &self.0;
+        let ledger = &self.ledger;
         for (name, help, value) in [
             ("datagrams", "Datagrams received", ledger.datagrams),
             ("bytes", "Octets received", ledger.bytes),
-            (
-                "frames",
-                "Frames and rejected stretches received",
-                ledger.frames,
-            ),
+            ("frames", "Frames and rejected stretches received", ledger.frames),
             ("idle", "Idle frames", ledger.idle),
             ("accepted", "New frames", ledger.accepted),
             ("json", "Samples received by HTTP", ledger.json),
-            (
-                "recovered",
-                "Samples found in the journal at start",
-                ledger.recovered,
-            ),
+            ("recovered", "Samples found in the journal at start", ledger.recovered),
             ("duplicate", "Frames that had come before", ledger.duplicate),
-            (
-                "stale",
-                "Frames older than the window of their stream",
-                ledger.stale,
-            ),
+            ("stale", "Frames older than the window of their stream", ledger.stale),
             ("missed", "Counts that were skipped", ledger.missed),
             ("late", "Frames that filled a gap", ledger.late),
             ("resets", "Reboots of spacecraft", ledger.resets),
-            (
-                "kernel_dropped",
-                "Datagrams dropped by the kernel",
-                ledger.kernel_dropped,
-            ),
-            (
-                "queue_dropped",
-                "Samples shed in the station",
-                ledger.queue_dropped,
-            ),
+            ("kernel_dropped", "Datagrams dropped by the kernel", ledger.kernel_dropped),
             ("quarantined", "Samples set aside", ledger.quarantined),
             ("committed", "Samples stored", ledger.committed),
         ] {
@@ -89,6 +72,13 @@ impl Collector for Snapshot {
             let labels = [("reason", reason)];
             ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
         }
+        let name = format!("{PREFIX}queue_dropped");
+        let help = "Samples that found no room in a queue";
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        for (writer, value) in self.shed.iter().enumerate() {
+            let labels = [("stage", format!("writer-{writer}"))];
+            ConstCounter::new(*value).encode(metric.encode_family(&labels)?)?;
+        }
         Ok(())
     }
 }
@@ -101,15 +91,12 @@ mod tests {
 
     #[test]
     fn every_counter_of_the_ledger_is_there() {
-        let mut ledger = Ledger {
-            frames: 7,
-            pending: 3,
-            ..Ledger::default()
-        };
+        let mut ledger = Ledger { frames: 7, pending: 3, ..Ledger::default() };
         ledger.rejected.crc_mismatch = 5;
-        let text = encode(&ledger);
+        let text = encode(&ledger, vec![0, 4]);
         assert!(text.contains("orbitstream_frames_total 7"), "{text}");
         assert!(text.contains("orbitstream_pending 3"));
+        assert!(text.contains("orbitstream_queue_dropped_total{stage=\"writer-1\"} 4"));
         assert!(text.contains("orbitstream_rejected_total{reason=\"crc_mismatch\"} 5"));
         let names = serde_json::to_value(&ledger).unwrap();
         for name in names.as_object().unwrap().keys() {

@@ -42,9 +42,7 @@ pub(super) fn read(body: &[u8], now_us: i64, rules: &Rules<'_>) -> Result<Vec<Sp
         Value::Object(object) => return Ok(vec![sample(None, &object, now_us, rules)?]),
         Value::Array(elements) => elements,
         _ => {
-            return Err(Fault::NotJson(
-                "expected an object or an array of objects".into(),
-            ));
+            return Err(Fault::NotJson("expected an object or an array of objects".into()));
         }
     };
     let read = |(index, element): (usize, &Value)| match element {
@@ -69,11 +67,7 @@ fn sample(
         }
     };
     if object.contains_key(TEMP) && object.contains_key(CPU_TEMP) {
-        return Err(fault(
-            index,
-            TEMP,
-            "it is short for cpu_temp: give one of the two",
-        ));
+        return Err(fault(index, TEMP, "it is short for cpu_temp: give one of the two"));
     }
     let mut sample: Option<Sparse> = None;
     for (field, value) in object {
@@ -82,11 +76,7 @@ fn sample(
         }
         let column = if field == TEMP { CPU_TEMP } else { field };
         let Some((kind, place, quantity)) = find(column) else {
-            return Err(fault(
-                index,
-                field,
-                "unknown; see docs/protocol.md for the channels",
-            ));
+            return Err(fault(index, field, "unknown; see docs/protocol.md for the channels"));
         };
         let sample = sample.get_or_insert_with(|| Sparse::new(kind, spacecraft, time_us));
         if sample.kind().apid != kind.apid {
@@ -97,18 +87,10 @@ fn sample(
             );
             return Err(fault(index, field, &problem));
         }
-        let value = quantity
-            .read(value)
-            .map_err(|problem| fault(index, field, &problem))?;
+        let value = quantity.read(value).map_err(|problem| fault(index, field, &problem))?;
         sample.set(place, value);
     }
-    sample.ok_or_else(|| {
-        fault(
-            index,
-            "channels",
-            "there is none; give at least one, such as temp",
-        )
-    })
+    sample.ok_or_else(|| fault(index, "channels", "there is none; give at least one, such as temp"))
 }
 
 fn spacecraft(id: Option<&Value>, accepted: &SpacecraftSet) -> Result<SpacecraftId, String> {
@@ -161,9 +143,7 @@ impl Quantity {
         let (low, high) = channel.range;
         if !(low..=high).contains(&value) {
             let unit = channel.unit;
-            return Err(format!("out of range: expected {low} to {high} {unit}")
-                .trim_end()
-                .into());
+            return Err(format!("out of range: expected {low} to {high} {unit}").trim_end().into());
         }
         if !channel.labels.is_empty() && value.fract() != 0.0 {
             return Err("expected a whole number".into());
@@ -186,17 +166,11 @@ fn find(column: &str) -> Option<(&'static Kind, usize, Quantity)> {
 }
 
 fn fault(index: Option<usize>, field: &str, problem: &str) -> Fault {
-    Fault::Field {
-        index,
-        field: field.into(),
-        problem: problem.into(),
-    }
+    Fault::Field { index, field: field.into(), problem: problem.into() }
 }
 
 fn position(index: Option<usize>) -> String {
-    index
-        .map(|index| format!("element {index}: "))
-        .unwrap_or_default()
+    index.map(|index| format!("element {index}: ")).unwrap_or_default()
 }
 
 const SATELLITE_ID: &str = "satellite_id";
@@ -213,28 +187,16 @@ mod tests {
     const NOW_US: i64 = 1_767_225_600_000_000;
 
     fn read(body: &str) -> Result<Vec<Sparse>, Fault> {
-        let window = TimeWindow {
-            past: Duration::from_secs(3_600),
-            future: Duration::from_secs(300),
-        };
+        let window =
+            TimeWindow { past: Duration::from_secs(3_600), future: Duration::from_secs(300) };
         let spacecraft = "1-100".parse().unwrap();
-        super::read(
-            body.as_bytes(),
-            NOW_US,
-            &Rules {
-                spacecraft: &spacecraft,
-                window: &window,
-            },
-        )
+        super::read(body.as_bytes(), NOW_US, &Rules { spacecraft: &spacecraft, window: &window })
     }
 
     #[test]
     fn one_or_many() {
         let one = read(r#"{"satellite_id": "SAT-01", "temp": 50}"#).unwrap();
-        assert_eq!(
-            (one.len(), one[0].time_us, one[0].kind().table),
-            (1, NOW_US, "telemetry")
-        );
+        assert_eq!((one.len(), one[0].time_us, one[0].kind().table), (1, NOW_US, "telemetry"));
         let values: Vec<_> = one[0].columns().filter_map(|(_, value)| value).collect();
         assert_eq!(values, [50.0]);
         let many = read(
@@ -242,10 +204,7 @@ mod tests {
                 {"satellite_id": "SAT-100", "mode": 2, "charging": true}]"#,
         )
         .unwrap();
-        assert_eq!(
-            (many[0].time_us, many[0].kind().table),
-            (NOW_US + 500_000, "attitude")
-        );
+        assert_eq!((many[0].time_us, many[0].kind().table), (NOW_US + 500_000, "attitude"));
         assert_eq!(many[1].spacecraft.number(), 100);
         assert!(read("[]").unwrap().is_empty());
     }
@@ -257,60 +216,21 @@ mod tests {
             ("{", "bad JSON: EOF"),
             ("7", "bad JSON: expected an object"),
             (r#"{"temp": 50}"#, "satellite_id: it is missing"),
-            (
-                r#"{"satellite_id": 1, "temp": 50}"#,
-                "satellite_id: expected a string",
-            ),
-            (
-                r#"{"satellite_id": "sat-1", "temp": 50}"#,
-                "satellite_id: expected SAT-",
-            ),
-            (
-                r#"{"satellite_id": "SAT-101", "temp": 50}"#,
-                "satellite_id: this station",
-            ),
+            (r#"{"satellite_id": 1, "temp": 50}"#, "satellite_id: expected a string"),
+            (r#"{"satellite_id": "sat-1", "temp": 50}"#, "satellite_id: expected SAT-"),
+            (r#"{"satellite_id": "SAT-101", "temp": 50}"#, "satellite_id: this station"),
             (r#"{"satellite_id": "SAT-01"}"#, "channels: there is none"),
             (r#"{"satellite_id": "SAT-01", "tmp": 50}"#, "tmp: unknown"),
-            (
-                r#"{"satellite_id": "SAT-01", "flags": 1}"#,
-                "flags: unknown",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": 1e9}"#,
-                "temp: out of range: expected -327.68",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": "hot"}"#,
-                "temp: expected a number",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": null}"#,
-                "temp: expected a number",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "mode": 1.5}"#,
-                "mode: expected a whole number",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "mode": 4}"#,
-                "mode: out of range: expected 0 to 3",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "charging": 1}"#,
-                "charging: expected true or false",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": 1, "cpu_temp": 1}"#,
-                "temp: it is short for",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": 1, "q0": 1}"#,
-                "belongs to table",
-            ),
-            (
-                r#"{"satellite_id": "SAT-01", "temp": 1, "time": 5}"#,
-                "time: expected an RFC 3339",
-            ),
+            (r#"{"satellite_id": "SAT-01", "flags": 1}"#, "flags: unknown"),
+            (r#"{"satellite_id": "SAT-01", "temp": 1e9}"#, "temp: out of range: expected -327.68"),
+            (r#"{"satellite_id": "SAT-01", "temp": "hot"}"#, "temp: expected a number"),
+            (r#"{"satellite_id": "SAT-01", "temp": null}"#, "temp: expected a number"),
+            (r#"{"satellite_id": "SAT-01", "mode": 1.5}"#, "mode: expected a whole number"),
+            (r#"{"satellite_id": "SAT-01", "mode": 4}"#, "mode: out of range: expected 0 to 3"),
+            (r#"{"satellite_id": "SAT-01", "charging": 1}"#, "charging: expected true or false"),
+            (r#"{"satellite_id": "SAT-01", "temp": 1, "cpu_temp": 1}"#, "temp: it is short for"),
+            (r#"{"satellite_id": "SAT-01", "temp": 1, "q0": 1}"#, "belongs to table"),
+            (r#"{"satellite_id": "SAT-01", "temp": 1, "time": 5}"#, "time: expected an RFC 3339"),
             (
                 r#"{"satellite_id": "SAT-01", "temp": 1, "time": "2025-12-31T22:59:59Z"}"#,
                 "time: out of range: more than 1h old or 5m ahead",

@@ -47,10 +47,7 @@ impl Arrivals {
     pub fn new() -> Self {
         // SAFETY: all-zero is a valid value of these plain C structures.
         let (name, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        let no_octets = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
+        let no_octets = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         Self {
             buffers: vec![0; MESSAGES * BUFFER_OCTETS],
             vectors: vec![no_octets; MESSAGES],
@@ -65,11 +62,7 @@ impl Arrivals {
     pub(super) fn receive(&mut self, socket: RawFd) -> io::Result<()> {
         self.received = 0;
         let buffers = self.buffers.chunks_exact_mut(BUFFER_OCTETS);
-        let parts = self
-            .vectors
-            .iter_mut()
-            .zip(&mut self.names)
-            .zip(&mut self.controls);
+        let parts = self.vectors.iter_mut().zip(&mut self.names).zip(&mut self.controls);
         for ((header, buffer), ((vector, name), control)) in
             self.headers.iter_mut().zip(buffers).zip(parts)
         {
@@ -110,19 +103,14 @@ impl Arrivals {
             let start = message * BUFFER_OCTETS;
             let octets = &self.buffers[start..start + length];
             let source = source(&self.names[message]);
-            let segment = self
-                .control(message, libc::SOL_UDP, libc::UDP_GRO)
-                .unwrap_or_default();
+            let segment = self.control(message, libc::SOL_UDP, libc::UDP_GRO).unwrap_or_default();
             // A datagram without payload is one too, but no chunk of anything.
             let empty = octets.is_empty().then_some(octets);
             let segments = octets.chunks(match segment {
                 0 => PAYLOAD_OCTETS,
                 octets => octets as usize,
             });
-            empty
-                .into_iter()
-                .chain(segments)
-                .map(move |octets| Arrival { octets, source })
+            empty.into_iter().chain(segments).map(move |octets| Arrival { octets, source })
         })
     }
 
@@ -135,11 +123,7 @@ impl Arrivals {
     /// The drop counter that came with the last datagram.
     #[must_use]
     pub fn drops_reported(&self) -> Option<u32> {
-        self.control(
-            self.received.checked_sub(1)?,
-            libc::SOL_SOCKET,
-            libc::SO_RXQ_OVFL,
-        )
+        self.control(self.received.checked_sub(1)?, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
     }
 
     /// The first four octets of a control message of this kind.

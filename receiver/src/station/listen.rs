@@ -30,9 +30,7 @@ pub(super) async fn all(
     for task in tasks {
         task.await.map_err(io::Error::other)?;
     }
-    let mut intake = intake.borrow_mut();
-    intake.flush();
-    intake.publish();
+    intake.borrow_mut().finish(now_us());
     Ok(())
 }
 
@@ -50,8 +48,7 @@ async fn one(mut socket: Socket, intake: Rc<RefCell<Intake>>, drain: Drain) {
             _ = flushing.tick() => {
                 let mut intake = intake.borrow_mut();
                 intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
-                intake.flush();
-                intake.publish();
+                intake.tick(now_us());
                 continue;
             }
             received = socket.receive(&mut arrivals) => received,
@@ -69,9 +66,7 @@ async fn one(mut socket: Socket, intake: Rc<RefCell<Intake>>, drain: Drain) {
     while Instant::now() < end && socket.try_receive(&mut arrivals).is_ok() {
         take(&intake, &arrivals);
     }
-    intake
-        .borrow_mut()
-        .kernel_dropped(socket.dropped(arrivals.drops_reported()));
+    intake.borrow_mut().kernel_dropped(socket.dropped(arrivals.drops_reported()));
 }
 
 fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {

@@ -57,10 +57,7 @@ pub enum Error {
 #[must_use]
 pub fn current() -> u32 {
     let runner = migrations::runner();
-    let versions = runner
-        .get_migrations()
-        .iter()
-        .map(refinery::Migration::version);
+    let versions = runner.get_migrations().iter().map(refinery::Migration::version);
     versions.max().unwrap_or_default() as u32
 }
 
@@ -100,18 +97,13 @@ pub async fn check(config: &Config) -> Result<bool, Error> {
 }
 
 async fn version(client: &tokio_postgres::Client) -> Result<Option<u32>, tokio_postgres::Error> {
-    let table = client
-        .query_one("SELECT to_regclass('refinery_schema_history')::text", &[])
-        .await?;
+    let table =
+        client.query_one("SELECT to_regclass('refinery_schema_history')::text", &[]).await?;
     if table.get::<_, Option<String>>(0).is_none() {
         return Ok(None);
     }
-    let row = client
-        .query_one("SELECT max(version) FROM refinery_schema_history", &[])
-        .await?;
-    Ok(row
-        .get::<_, Option<i32>>(0)
-        .map(|version| version.unsigned_abs()))
+    let row = client.query_one("SELECT max(version) FROM refinery_schema_history", &[]).await?;
+    Ok(row.get::<_, Option<i32>>(0).map(|version| version.unsigned_abs()))
 }
 
 async fn has_timescaledb(client: &tokio_postgres::Client) -> Result<bool, tokio_postgres::Error> {

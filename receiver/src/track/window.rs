@@ -44,11 +44,7 @@ pub(super) struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self {
-            newest: Sequence::default(),
-            heard: 0,
-            came: [0; WORDS],
-        }
+        Self { newest: Sequence::default(), heard: 0, came: [0; WORDS] }
     }
 }
 
@@ -157,19 +153,11 @@ mod tests {
                 return Verdict::Duplicate;
             }
             if count < self.newest {
-                return if count > self.first {
-                    Verdict::Late
-                } else {
-                    Verdict::Next
-                };
+                return if count > self.first { Verdict::Late } else { Verdict::Next };
             }
             let missed = (count - self.newest - 1) as u32;
             self.newest = count;
-            if missed == 0 {
-                Verdict::Next
-            } else {
-                Verdict::Gap { missed }
-            }
+            if missed == 0 { Verdict::Next } else { Verdict::Gap { missed } }
         }
     }
 

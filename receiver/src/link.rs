@@ -1,0 +1,230 @@
+//! How each link did over the last interval: the rows of `link_health`.
+//!
+//! Pure: time is an argument. Bounded: one [`Link`] a stream, and at most [`ROWS_PER_SECOND_MAX`]
+//! rows a second: with more streams than that each gets its row less often. A row that cannot be
+//! sent is no loss, the interval just goes on.
+
+mod latency;
+
+use protocol::{Apid, SpacecraftId};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{F32, I64, U16, U64},
+};
+
+use crate::track::Verdict;
+use latency::Latencies;
+
+/// Every stream's interval.
+#[derive(Default)]
+pub struct Links {
+    links: Vec<Link>,
+    /// Whole seconds seen by [`Links::rows`].
+    ticks: usize,
+}
+
+/// One stream's interval.
+struct Link {
+    row: Row,
+    opened_us: i64,
+    heard_us: i64,
+    latencies: Latencies,
+}
+
+/// One row of `link_health`, as it lies in a chunk.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)] // The columns, in order.
+pub struct Row {
+    pub time_us: I64,
+    pub seconds: F32,
+    pub spacecraft: U16,
+    pub apid: U16,
+    pub received: U64,
+    pub missed: U64,
+    pub late: U64,
+    pub duplicate: U64,
+    pub bytes: U64,
+    /// Not a number without frames.
+    pub latency_ms_p50: F32,
+    /// Not a number without frames.
+    pub latency_ms_max: F32,
+}
+
+/// What a link costs beside its stream.
+pub const BYTES_PER_LINK: usize = size_of::<Link>();
+
+impl Links {
+    /// Counts a valid frame of the stream at `place`: streams are numbered in the order in which
+    /// they are first heard. `latency_us` is its way from generation to arrival.
+    #[inline]
+    pub fn count(
+        &mut self,
+        place: usize,
+        stream: (SpacecraftId, Apid),
+        verdict: Verdict,
+        octets: usize,
+        (received_us, latency_us): (i64, i64),
+    ) {
+        if place >= self.links.len() {
+            debug_assert_eq!(place, self.links.len());
+            self.links.push(Link::new(stream, received_us));
+        }
+        let link = &mut self.links[place];
+        link.heard_us = received_us;
+        let row = &mut link.row;
+        row.bytes += octets as u64;
+        match verdict {
+            Verdict::Duplicate => row.duplicate += 1,
+            Verdict::Stale => {}
+            Verdict::Next => row.received += 1,
+            Verdict::Gap { missed } => {
+                row.received += 1;
+                row.missed += u64::from(missed);
+            }
+            Verdict::Late => {
+                row.received += 1;
+                row.late += 1;
+            }
+        }
+        if verdict.is_accepted() {
+            link.latencies.add(latency_us);
+        }
+    }
+
+    /// Once a second: hands the rows that are due to `send`; where it says no, the interval goes
+    /// on.
+    pub fn rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {
+        let turns = self.links.len().div_ceil(ROWS_PER_SECOND_MAX).max(1);
+        let turn = self.ticks % turns;
+        self.ticks += 1;
+        for link in self.links.iter_mut().skip(turn).step_by(turns) {
+            if link.is_due(now_us) && send(&link.closed(now_us)) {
+                link.reopen(now_us);
+            }
+        }
+    }
+
+    /// At the end: the rows of all intervals in which anything came.
+    pub fn last_rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {
+        for link in &mut self.links {
+            if link.heard_us > link.opened_us && send(&link.closed(now_us)) {
+                link.reopen(now_us);
+            }
+        }
+    }
+}
+
+impl Link {
+    fn new((spacecraft, apid): (SpacecraftId, Apid), now_us: i64) -> Self {
+        let row = Row {
+            spacecraft: spacecraft.number().into(),
+            apid: apid.number().into(),
+            ..Row::default()
+        };
+        // The interval begins just before its first frame.
+        Self { row, opened_us: now_us - 1, heard_us: now_us, latencies: Latencies::default() }
+    }
+
+    /// A link that is silent for long gets its row only once a minute.
+    fn is_due(&self, now_us: i64) -> bool {
+        now_us - self.heard_us < SILENT_AFTER_US || now_us - self.opened_us >= SILENT_PERIOD_US
+    }
+
+    fn closed(&self, now_us: i64) -> Row {
+        let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
+        Row {
+            time_us: now_us.into(),
+            seconds: ((now_us - self.opened_us) as f32 / 1e6).into(),
+            latency_ms_p50: ms(self.latencies.median_us()),
+            latency_ms_max: ms(self.latencies.max_us()),
+            ..self.row
+        }
+    }
+
+    fn reopen(&mut self, now_us: i64) {
+        let Row { spacecraft, apid, .. } = self.row;
+        self.row = Row { spacecraft, apid, ..Row::default() };
+        self.opened_us = now_us;
+        self.latencies = Latencies::default();
+    }
+}
+
+/// A thousand rows a second are what a database stores in passing.
+const ROWS_PER_SECOND_MAX: usize = 1_000;
+const SILENT_AFTER_US: i64 = 60_000_000;
+const SILENT_PERIOD_US: i64 = 60_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn links(streams: u16, now_us: i64) -> Links {
+        let mut links = Links::default();
+        for number in 1..=streams {
+            let stream = (SpacecraftId::new(number).unwrap(), Apid::new(100));
+            let gap = Verdict::Gap { missed: 3 };
+            links.count(usize::from(number) - 1, stream, gap, 68, (now_us, 5_000));
+        }
+        links
+    }
+
+    fn rows(links: &mut Links, now_us: i64) -> Vec<Row> {
+        let mut rows = Vec::new();
+        links.rows(now_us, |row| {
+            rows.push(*row);
+            true
+        });
+        rows
+    }
+
+    #[test]
+    fn differences_over_a_second() {
+        let mut links = links(1, SECOND);
+        let stream = (SpacecraftId::new(1).unwrap(), Apid::new(100));
+        links.count(0, stream, Verdict::Late, 68, (SECOND, 9_000));
+        links.count(0, stream, Verdict::Duplicate, 68, (SECOND, 900_000));
+        let row = rows(&mut links, 2 * SECOND)[0];
+        let counts = [row.received, row.missed, row.late, row.duplicate, row.bytes];
+        assert_eq!(counts.map(U64::get), [2, 3, 1, 1, 204]);
+        assert!((row.seconds.get() - 1.0).abs() < 1e-5);
+        assert!((row.latency_ms_max.get() - 9.0).abs() < 1e-6);
+        assert!((row.latency_ms_p50.get() - 5.0).abs() < 0.5);
+        let row = rows(&mut links, 3 * SECOND)[0];
+        assert_eq!((row.received.get(), row.bytes.get()), (0, 0));
+        assert!(row.latency_ms_p50.get().is_nan());
+    }
+
+    #[test]
+    fn a_silent_stream_is_told_for_a_minute_and_then_each_minute() {
+        let mut links = links(1, 0);
+        let told: Vec<i64> =
+            (1..=300).filter(|s| !rows(&mut links, s * SECOND).is_empty()).collect();
+        let expected: Vec<i64> = (1..60).chain([119, 179, 239, 299]).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn many_streams_take_turns() {
+        let mut links = links(2_500, 0);
+        let mut received = 0;
+        for second in 1..=3 {
+            let rows = rows(&mut links, second * SECOND);
+            assert!(rows.len() <= ROWS_PER_SECOND_MAX);
+            received += rows.iter().map(|row| row.received.get()).sum::<u64>();
+        }
+        assert_eq!(received, 2_500);
+        assert!((rows(&mut links, 4 * SECOND)[0].seconds.get() - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_later() {
+        let mut links = links(1, 0);
+        links.rows(SECOND, |_| false);
+        let row = rows(&mut links, 2 * SECOND)[0];
+        assert_eq!(row.received.get(), 1);
+        assert!((row.seconds.get() - 2.0).abs() < 1e-5);
+    }
+}
