@@ -1,0 +1,239 @@
+//! The constellation: simulated time to frames.
+//!
+//! Pure: no clock, no I/O. A frame is a function of seed, boot, start, satellite, its place in its
+//! stream and its simulated time.
+
+use protocol::{
+    Apid, CdsTime, FRAME_OCTETS_MAX, Packet, Sequence, SpacecraftId, Stamp, attitude, emit, health,
+};
+
+use crate::{
+    orbit::Orbit,
+    satellite::{Satellite, noise::Noise},
+};
+
+/// Satellites in flight, with the counters of their streams.
+#[derive(Clone, Debug)]
+pub struct Constellation {
+    start_unix_us: i64,
+    seed: u64,
+    members: Vec<Member>,
+    last_us: i64,
+}
+
+/// What is the same for all satellites.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Simulated time at the start, Unix µs.
+    pub start_unix_us: i64,
+    /// What noise and differences are drawn from.
+    pub seed: u64,
+    /// How often each satellite has started.
+    pub boot_count: u16,
+}
+
+/// One frame, as its satellite sends it.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Who sends it.
+    pub spacecraft: SpacecraftId,
+    /// Its kind.
+    pub apid: Apid,
+    /// Its place in its stream.
+    pub sequence: Sequence,
+    /// When it is sent, in simulated time, µs from the start.
+    pub offset_us: i64,
+    octets: [u8; FRAME_OCTETS_MAX],
+    length: usize,
+}
+
+/// What one stream has sent: one kind of one satellite in one boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The satellite.
+    pub spacecraft: SpacecraftId,
+    /// The kind.
+    pub apid: Apid,
+    /// The boot.
+    pub boot_count: u16,
+    /// Frames so far; the first has sequence 0.
+    pub generated: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    spacecraft: SpacecraftId,
+    boot_count: u16,
+    satellite: Satellite,
+    health: u64,
+    attitude: u64,
+}
+
+/// A constellation that cannot be flown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotFly {
+    /// More satellites than there are identifiers.
+    #[error("there are more than {SATELLITES_MAX} satellites; give --satellites {SATELLITES_MAX}")]
+    TooMany,
+    /// An orbit that SGP4 cannot compute at the start.
+    #[error("{0} has no position at the start ({1}); give a --start nearer to its elements' epoch")]
+    NoPosition(SpacecraftId, String),
+}
+
+impl Constellation {
+    /// One satellite on each orbit, numbered from 1.
+    pub fn new(origin: Origin, orbits: Vec<Orbit>) -> Result<Self, CannotFly> {
+        let members = orbits
+            .into_iter()
+            .enumerate()
+            .map(|(index, orbit)| {
+                let number = u16::try_from(index + 1).map_err(|_| CannotFly::TooMany)?;
+                let spacecraft = SpacecraftId::new(number).ok_or(CannotFly::TooMany)?;
+                let satellite = Satellite::new(orbit, number, origin.seed, origin.start_unix_us)
+                    .map_err(|error| CannotFly::NoPosition(spacecraft, error.to_string()))?;
+                Ok(Member {
+                    spacecraft,
+                    boot_count: origin.boot_count,
+                    satellite,
+                    health: 0,
+                    attitude: 0,
+                })
+            })
+            .collect::<Result<_, CannotFly>>()?;
+        Ok(Self { start_unix_us: origin.start_unix_us, seed: origin.seed, members, last_us: 0 })
+    }
+
+    /// How many satellites there are.
+    pub fn satellites(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The next frame of satellite `index`, at `offset_us` from the start, which never goes back.
+    /// Every [`ATTITUDE_EVERY`]th frame of a satellite is attitude, the others are health.
+    ///
+    /// # Panics
+    /// When there is no such satellite.
+    pub fn frame(&mut self, index: usize, offset_us: i64) -> Frame {
+        let member = &mut self.members[index];
+        let number = member.spacecraft.number();
+        let is_attitude = (member.health + member.attitude) % ATTITUDE_EVERY == ATTITUDE_EVERY - 1;
+        let (apid, count) = if is_attitude {
+            (attitude::KIND.apid, &mut member.attitude)
+        } else {
+            (health::KIND.apid, &mut member.health)
+        };
+        let sequence = Sequence::new((*count % u64::from(Sequence::MODULUS)) as u32);
+        *count += 1;
+        let mut noise = Noise::of(self.seed, number, apid, sequence.value());
+        let packet = if is_attitude {
+            Packet::Attitude((&member.satellite.attitude(offset_us, &mut noise)).into())
+        } else {
+            Packet::Health((&member.satellite.health(offset_us, &mut noise)).into())
+        };
+        let stamp = Stamp {
+            spacecraft: member.spacecraft,
+            boot_count: member.boot_count,
+            sequence,
+            time: CdsTime::from_unix_us(self.start_unix_us.saturating_add(offset_us))
+                .unwrap_or(LAST_MOMENT),
+        };
+        self.last_us = offset_us;
+        let mut octets = [0; FRAME_OCTETS_MAX];
+        let length = emit(&stamp, &packet, &mut octets).len();
+        Frame { spacecraft: member.spacecraft, apid, sequence, offset_us, octets, length }
+    }
+
+    /// Simulated time of the latest frame, µs from the start.
+    pub fn last_us(&self) -> i64 {
+        self.last_us
+    }
+
+    /// What each stream that has begun has sent, by satellite and APID.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        self.members.iter().flat_map(|member| {
+            [(health::KIND.apid, member.health), (attitude::KIND.apid, member.attitude)]
+                .into_iter()
+                .filter(|&(_, generated)| generated > 0)
+                .map(|(apid, generated)| Stream {
+                    spacecraft: member.spacecraft,
+                    apid,
+                    boot_count: member.boot_count,
+                    generated,
+                })
+        })
+    }
+
+    /// Frames of all streams so far.
+    pub fn generated(&self) -> u64 {
+        self.streams().map(|stream| stream.generated).sum()
+    }
+}
+
+impl Frame {
+    /// The frame as it travels.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+}
+
+/// One frame in ten says how the satellite is turned.
+pub const ATTITUDE_EVERY: u64 = 10;
+/// As many as there are identifiers.
+pub const SATELLITES_MAX: u16 = u16::MAX;
+/// The end of the calendar of a 16-bit day; a plan ends before it.
+const LAST_MOMENT: CdsTime = CdsTime { day: u16::MAX, ms: 86_399_999, us: 999 };
+
+#[cfg(test)]
+mod tests {
+    use super::{Constellation, Origin};
+    use crate::orbit::walker;
+    use protocol::{Datagram, Frame};
+
+    const ORIGIN: Origin = Origin { start_unix_us: 1_767_225_600_000_000, seed: 1, boot_count: 7 };
+
+    fn constellation(satellites: usize, origin: Origin) -> Constellation {
+        let orbits = (0..satellites)
+            .map(|i| walker::orbit(i, satellites, origin.start_unix_us).unwrap())
+            .collect();
+        Constellation::new(origin, orbits).unwrap()
+    }
+
+    #[test]
+    fn every_frame_is_accepted_and_says_what_it_is() {
+        let mut constellation = constellation(3, ORIGIN);
+        let mut next = std::collections::HashMap::new();
+        for k in 0..3_000_i64 {
+            let frame = constellation.frame(k as usize % 3, k * 333_333);
+            let mut datagram = Datagram::new(frame.octets());
+            let Some(Ok(Frame::Telemetry(seen))) = datagram.next(|_| true) else {
+                panic!("refused: {frame:?}");
+            };
+            assert!(datagram.next(|_| true).is_none());
+            let expected = next.entry((seen.spacecraft(), seen.apid().number())).or_insert(0);
+            assert_eq!(seen.sequence().value(), *expected);
+            *expected += 1;
+            assert_eq!(seen.boot_count(), 7);
+            assert_eq!(seen.time().unix_us(), ORIGIN.start_unix_us + k * 333_333);
+            assert_eq!((frame.spacecraft, frame.apid), (seen.spacecraft(), seen.apid()));
+        }
+        let streams: Vec<_> = constellation.streams().collect();
+        assert_eq!(streams.len(), 6);
+        for stream in streams {
+            let share = if stream.apid.number() == 101 { 100 } else { 900 };
+            assert_eq!(stream.generated, share);
+        }
+        assert_eq!(constellation.generated(), 3_000);
+    }
+
+    #[test]
+    fn the_seed_matters_and_nothing_else_does() {
+        let frames = |seed| {
+            let mut constellation = constellation(2, Origin { seed, ..ORIGIN });
+            (0..200_i64)
+                .map(|k| constellation.frame(k as usize % 2, k * 50_000).octets().to_vec())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(frames(1), frames(1));
+        assert_ne!(frames(1), frames(2));
+    }
+}

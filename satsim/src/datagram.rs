@@ -1,0 +1,59 @@
+//! Frames to datagrams: so many whole frames back to back, in the order they are sent.
+
+use crate::{
+    constellation::Frame,
+    sink::{Datagram, Sink, SinkError},
+};
+use protocol::FRAME_OCTETS_MAX;
+
+/// Fills datagrams.
+#[derive(Debug)]
+pub struct Packer {
+    frames_per_datagram: usize,
+    octets: Vec<u8>,
+    frames: usize,
+    offset_us: i64,
+}
+
+impl Packer {
+    /// A packer of so many frames a datagram, held to 1 … [`FRAMES_PER_DATAGRAM_MAX`].
+    pub fn new(frames_per_datagram: usize) -> Self {
+        Self {
+            frames_per_datagram: frames_per_datagram.clamp(1, FRAMES_PER_DATAGRAM_MAX),
+            octets: Vec::with_capacity(DATAGRAM_OCTETS_MAX),
+            frames: 0,
+            offset_us: 0,
+        }
+    }
+
+    /// Adds a frame; a datagram that is full with it leaves at the frame's time.
+    pub fn push(&mut self, frame: &Frame, sink: &mut impl Sink) -> Result<(), SinkError> {
+        self.octets.extend_from_slice(frame.octets());
+        self.frames += 1;
+        self.offset_us = frame.offset_us;
+        if self.frames < self.frames_per_datagram {
+            return Ok(());
+        }
+        self.flush(sink)
+    }
+
+    /// Lets a datagram leave that is not full.
+    pub fn flush(&mut self, sink: &mut impl Sink) -> Result<(), SinkError> {
+        if self.frames == 0 {
+            return Ok(());
+        }
+        let sent = sink.send(&Datagram {
+            octets: &self.octets,
+            frames: self.frames,
+            offset_us: self.offset_us,
+        });
+        self.octets.clear();
+        self.frames = 0;
+        sent
+    }
+}
+
+/// The largest payload of UDP over IPv4: 65,535 less the two headers.
+pub const DATAGRAM_OCTETS_MAX: usize = 65_507;
+/// Frames that fit whatever their kinds.
+pub const FRAMES_PER_DATAGRAM_MAX: usize = DATAGRAM_OCTETS_MAX / FRAME_OCTETS_MAX;

@@ -1,0 +1,289 @@
+//! The loop that drives the constellation: frames that are due are made and sent, then it sleeps.
+//!
+//! A clock that was held up is caught up with: what is due is sent at once, never more. With a
+//! schedule, what is made does not depend on the clock, only when it leaves does.
+
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    constellation::Constellation,
+    datagram::Packer,
+    schedule::Schedule,
+    sink::{Sink, SinkError},
+};
+
+/// How fast frames are made, and how many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// By schedule.
+    Scheduled {
+        /// When each frame is due.
+        schedule: Schedule,
+        /// Ends after so many frames.
+        frames: u64,
+    },
+    /// As fast as they can be made and sent. Simulated time follows the clock, so that it does not
+    /// run ahead of it however many frames there are; what is made then depends on the machine.
+    Unlimited {
+        /// Simulated seconds per second.
+        speed: f64,
+        /// Ends after so many frames.
+        frames: u64,
+        /// Ends after so long.
+        duration: Duration,
+    },
+}
+
+/// What time it is.
+pub trait Clock {
+    /// Time since the start of the flight.
+    fn elapsed(&self) -> Duration;
+    /// Waits so long.
+    fn sleep(&mut self, duration: Duration);
+}
+
+/// The wall clock.
+#[derive(Debug)]
+pub struct WallClock(std::time::Instant);
+
+impl WallClock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+}
+
+impl Clock for WallClock {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// A clock for which everything is due: nobody waits for what goes to a file.
+#[derive(Debug)]
+pub struct NoWaiting;
+
+impl Clock for NoWaiting {
+    fn elapsed(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn sleep(&mut self, _: Duration) {}
+}
+
+/// One flight, from the first frame to the last.
+pub struct Flight<'a, S, C> {
+    /// Who flies.
+    pub constellation: &'a mut Constellation,
+    /// How frames are put together.
+    pub packer: Packer,
+    /// Where datagrams go.
+    pub sink: &'a mut S,
+    /// What time it is.
+    pub clock: C,
+    /// Set by a signal: end early.
+    pub stop: &'a AtomicBool,
+    /// Called now and then with the frames made so far.
+    pub watch: &'a mut dyn FnMut(u64),
+}
+
+impl<S: Sink, C: Clock> Flight<'_, S, C> {
+    /// Flies to the end of `pace` or until it is stopped. Whatever was made has left when it returns
+    /// without an error.
+    pub fn fly(&mut self, pace: &Pace) -> Result<(), SinkError> {
+        match *pace {
+            Pace::Scheduled { schedule, frames } => self.scheduled(&schedule, frames)?,
+            Pace::Unlimited { speed, frames, duration } => {
+                self.unlimited(speed, frames, duration)?;
+            }
+        }
+        self.packer.flush(self.sink)?;
+        self.sink.flush()
+    }
+
+    fn scheduled(&mut self, schedule: &Schedule, frames: u64) -> Result<(), SinkError> {
+        let mut next = 0;
+        while next < frames && !self.is_stopped() {
+            let now = self.clock.elapsed();
+            let due = schedule.due(now).min(frames);
+            if due <= next {
+                let wait = schedule.instant(next).saturating_sub(now);
+                self.clock.sleep(wait.clamp(TICK, STOP_LATENCY));
+                continue;
+            }
+            let batch_end = due.min(next + BATCH_FRAMES);
+            for number in next..batch_end {
+                self.make(number, schedule.simulated_us(number))?;
+            }
+            next = batch_end;
+            self.sink.flush()?;
+            (self.watch)(next);
+        }
+        Ok(())
+    }
+
+    /// The frames of a batch are dated evenly over the time the batch before it took.
+    fn unlimited(&mut self, speed: f64, frames: u64, duration: Duration) -> Result<(), SinkError> {
+        let mut next = 0;
+        let mut from_us = 0.0;
+        while next < frames && !self.is_stopped() {
+            let now = self.clock.elapsed();
+            if now >= duration {
+                break;
+            }
+            let until_us = now.as_secs_f64() * 1e6 * speed;
+            let batch = BATCH_FRAMES.min(frames - next);
+            for place in 0..batch {
+                let share = place as f64 / batch as f64;
+                let offset_us = (from_us + (until_us - from_us) * share) as i64;
+                self.make(next + place, offset_us)?;
+            }
+            from_us = until_us;
+            next += batch;
+            (self.watch)(next);
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, number: u64, offset_us: i64) -> Result<(), SinkError> {
+        let satellite = (number % self.constellation.satellites() as u64) as usize;
+        let frame = self.constellation.frame(satellite, offset_us);
+        self.packer.push(&frame, self.sink)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Shorter waits cost more in wake-ups than they gain: frames due within it leave together.
+const TICK: Duration = Duration::from_millis(1);
+/// Longest sleep, so that a signal is heeded soon.
+const STOP_LATENCY: Duration = Duration::from_millis(100);
+/// Frames between two looks at the clock and the stop flag.
+const BATCH_FRAMES: u64 = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH_FRAMES, Clock, Flight, Pace, TICK};
+    use crate::{
+        constellation::{Constellation, Origin},
+        datagram::Packer,
+        orbit::walker,
+        schedule::Schedule,
+        sink::{Datagram, Sink, SinkError},
+    };
+    use core::{cell::Cell, sync::atomic::AtomicBool, time::Duration};
+    use std::rc::Rc;
+
+    /// Advances when somebody sleeps, later than asked by `late`.
+    struct FakeClock {
+        now: Rc<Cell<Duration>>,
+        late: Duration,
+    }
+
+    impl Clock for FakeClock {
+        fn elapsed(&self) -> Duration {
+            self.now.get()
+        }
+
+        fn sleep(&mut self, duration: Duration) {
+            self.now.set(self.now.get() + duration + self.late);
+        }
+    }
+
+    /// Notes when each datagram came; each costs `cost`.
+    struct Log {
+        now: Rc<Cell<Duration>>,
+        cost: Duration,
+        came: Vec<(Duration, i64)>,
+    }
+
+    impl Sink for Log {
+        fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), SinkError> {
+            self.came.push((self.now.get(), datagram.offset_us));
+            self.now.set(self.now.get() + self.cost);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn frames_sent(&self) -> u64 {
+            self.came.len() as u64
+        }
+    }
+
+    fn fly(pace: &Pace, late_us: u64, cost_us: u64) -> Vec<(Duration, i64)> {
+        let origin = Origin { start_unix_us: 0, seed: 1, boot_count: 0 };
+        let orbits = (0..3).map(|i| walker::orbit(i, 3, 0).unwrap()).collect();
+        let mut constellation = Constellation::new(origin, orbits).unwrap();
+        let now = Rc::new(Cell::new(Duration::ZERO));
+        let mut log =
+            Log { now: now.clone(), cost: Duration::from_micros(cost_us), came: Vec::new() };
+        let late = Duration::from_micros(late_us);
+        Flight {
+            constellation: &mut constellation,
+            packer: Packer::new(1),
+            sink: &mut log,
+            clock: FakeClock { now, late },
+            stop: &AtomicBool::new(false),
+            watch: &mut |_| {},
+        }
+        .fly(pace)
+        .unwrap();
+        log.came
+    }
+
+    #[test]
+    fn nothing_leaves_early_and_little_late() {
+        for frames_per_s in [1.0, 30.0, 999.0, 10_000.0, 100_000.0] {
+            let schedule = Schedule::new(3, frames_per_s / 3.0, 1.0);
+            let came = fly(&Pace::Scheduled { schedule, frames: 3_000 }, 60, 0);
+            assert_eq!(came.len(), 3_000);
+            for (number, (at, _)) in came.iter().enumerate() {
+                let instant = schedule.instant(number as u64);
+                // Instants are rounded to the nanosecond, due frames within the schedule's bound.
+                let early = instant.saturating_sub(*at);
+                assert!(early.as_secs_f64() * frames_per_s < 1e-3, "early by {early:?}");
+                let late = at.saturating_sub(instant);
+                assert!(late <= TICK + Duration::from_micros(61), "late by {late:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_sink_is_caught_up_with_to_the_frame() {
+        // 1,000 frames a second due, 900 can leave: it ends late, with every frame sent.
+        let schedule = Schedule::new(3, 1_000.0 / 3.0, 1.0);
+        let came = fly(&Pace::Scheduled { schedule, frames: 9_000 }, 0, 1_111);
+        assert_eq!(came.len(), 9_000);
+        let simulated: Vec<i64> = came.iter().map(|&(_, offset_us)| offset_us).collect();
+        let expected: Vec<i64> = (0..9_000).map(|n| schedule.simulated_us(n)).collect();
+        assert_eq!(simulated, expected, "the delay does not show in the frames");
+    }
+
+    #[test]
+    fn unlimited_time_follows_the_clock() {
+        let frames = 20 * BATCH_FRAMES + 7;
+        let pace = Pace::Unlimited { speed: 60.0, frames, duration: Duration::MAX };
+        let came = fly(&pace, 0, 1);
+        assert_eq!(came.len() as u64, frames);
+        assert!(came.is_sorted_by_key(|&(_, offset_us)| offset_us));
+        for (at, offset_us) in came {
+            assert!(offset_us as f64 <= at.as_secs_f64() * 60e6 + 1.0);
+        }
+        let pace =
+            Pace::Unlimited { speed: 1.0, frames: u64::MAX, duration: Duration::from_millis(10) };
+        let came = fly(&pace, 0, 1).len() as u64;
+        assert!((10_000..10_000 + BATCH_FRAMES).contains(&came), "{came}");
+    }
+}

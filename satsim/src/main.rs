@@ -1,0 +1,167 @@
+//! The `satsim` command: reads the options, puts the flight together and flies it.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::File,
+    io::BufWriter,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use indicatif::HumanCount;
+use jiff::Timestamp;
+use satsim::{
+    constellation::Constellation,
+    datagram::Packer,
+    flight::{Clock, Flight, NoWaiting, WallClock},
+    options::{Options, Target},
+    plan::Plan,
+    progress::Progress,
+    report::Report,
+    sink::{Outlet, Sink as _, SinkError, pcap::Pcap, udp::Udp},
+};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            eprintln!("{}; see satsim --help", one_line(&error.to_string()));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match launch(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn launch(options: &Options) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds the flag set and ends it at once.
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_KILLED, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("cannot listen for Ctrl-C")?;
+    }
+    let now = Timestamp::now();
+    let mut plan = Plan::new(options, now)?;
+    let mut outlet = Outlet {
+        udp: match &plan.target {
+            Some(target) => {
+                Some(Udp::new(resolve(target)?, stop.clone()).context("cannot open a UDP socket")?)
+            }
+            None => None,
+        },
+        pcap: match &options.pcap {
+            Some(path) => Some(Pcap::create(path, plan.origin.start_unix_us, plan.port)?),
+            None => None,
+        },
+    };
+    // Opened before the flight, so that a wrong path does not cost one.
+    let report = match &options.report {
+        Some(path) => Some((path, File::create(path).with_context(|| report_failed(path))?)),
+        None => None,
+    };
+    let orbits = core::mem::take(&mut plan.orbits);
+    let mut constellation = Constellation::new(plan.origin, orbits)?;
+    announce(&plan, &constellation, options, now);
+
+    let mut progress = Progress::start(plan.frames());
+    let mut watch = |frames| progress.update(frames);
+    let packer = Packer::new(usize::from(options.frames_per_datagram));
+    let landed = if outlet.udp.is_some() {
+        let clock = WallClock::start();
+        fly(&plan, &mut constellation, &mut outlet, packer, clock, &stop, &mut watch)
+    } else {
+        fly(&plan, &mut constellation, &mut outlet, packer, NoWaiting, &stop, &mut watch)
+    };
+    let took = progress.finish();
+    let sent = outlet.frames_sent();
+
+    // A flight that failed half-way still says what it did.
+    if let Some((path, file)) = report {
+        let report = Report::new(&plan.origin, &constellation, sent);
+        serde_json::to_writer_pretty(BufWriter::new(file), &report)
+            .with_context(|| report_failed(path))?;
+    }
+    landed?;
+    if let Some(pcap) = outlet.pcap {
+        pcap.close()?;
+    }
+    println!(
+        "{} frames generated, {} sent in {:.1} s: {} frames/s",
+        HumanCount(constellation.generated()),
+        HumanCount(sent),
+        took.as_secs_f64(),
+        HumanCount((sent as f64 / took.as_secs_f64()) as u64),
+    );
+    Ok(())
+}
+
+fn fly(
+    plan: &Plan,
+    constellation: &mut Constellation,
+    sink: &mut Outlet,
+    packer: Packer,
+    clock: impl Clock,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(u64),
+) -> Result<(), SinkError> {
+    Flight { constellation, packer, sink, clock, stop, watch }.fly(&plan.pace)
+}
+
+/// The first address of the target, IPv4 before IPv6: a station listens on IPv4 by default.
+fn resolve(target: &Target) -> anyhow::Result<SocketAddr> {
+    let authority = &target.authority;
+    let addresses: Vec<SocketAddr> = authority
+        .to_socket_addrs()
+        .with_context(|| format!("cannot find --target {authority}, give an address that exists"))?
+        .collect();
+    match addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()) {
+        Some(&address) => Ok(address),
+        None => bail!("--target {authority} has no address, give one that exists"),
+    }
+}
+
+fn announce(plan: &Plan, constellation: &Constellation, options: &Options, now: Timestamp) {
+    let to_network = plan.target.as_ref().map(|target| target.authority.clone());
+    let to_file = options.pcap.as_ref().map(|path| path.display().to_string());
+    let places: Vec<String> = to_network.into_iter().chain(to_file).collect();
+    eprintln!(
+        "{} satellites, boot {}, seed {}, to {}",
+        constellation.satellites(),
+        plan.origin.boot_count,
+        plan.origin.seed,
+        places.join(" and "),
+    );
+    if plan.target.is_some() && plan.ahead_us(now) > STATION_AHEAD_US {
+        eprintln!(
+            "note: simulated time runs ahead of the clock, and a station sets aside what is dated \
+             more than 5 minutes ahead; give an earlier --start"
+        );
+    }
+}
+
+fn report_failed(path: &Path) -> String {
+    format!("cannot write {}, give --report another place", path.display())
+}
+
+/// The first paragraph of an error, in one line.
+fn one_line(error: &str) -> String {
+    error.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+const EXIT_USAGE: u8 = 2;
+/// What shells report for Ctrl-C.
+const EXIT_KILLED: i32 = 130;
+/// How far ahead a station believes a frame by default.
+const STATION_AHEAD_US: i64 = 300_000_000;

@@ -1,0 +1,175 @@
+//! The command line: each option checked by itself. What they mean together is [`crate::plan`].
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{constellation::SATELLITES_MAX, datagram::FRAMES_PER_DATAGRAM_MAX};
+
+/// Flies a constellation of satellites and sends its telemetry over UDP.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "satsim", version, max_term_width = 100)]
+pub struct Options {
+    /// Ground station to send to [default: 127.0.0.1:10015]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: Option<Target>,
+
+    /// How many satellites fly, from SAT-01 [default: 100, or all of --tle]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(SATELLITES_MAX)))]
+    pub satellites: Option<u16>,
+
+    /// Frames per second of each satellite, all kinds together [default: 10]
+    #[arg(long, value_name = "FRAMES", value_parser = positive)]
+    pub rate: Option<f64>,
+
+    /// As many frames as can be sent. Simulated time then follows the clock, so what is sent
+    /// depends on the machine
+    #[arg(long, conflicts_with = "rate")]
+    pub unlimited: bool,
+
+    /// How long to fly, such as 60s or 1h [default: until Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "count")]
+    pub duration: Option<Duration>,
+
+    /// How many frames to send in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Frames in each datagram
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=FRAMES_PER_DATAGRAM_MAX as i64))]
+    pub frames_per_datagram: u16,
+
+    /// Simulated time at the start, such as 2026-01-01T00:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub start: Option<Timestamp>,
+
+    /// Simulated seconds per second
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    pub speed: f64,
+
+    /// How often each satellite has started [default: Unix seconds now, modulo 65536]
+    #[arg(long, value_name = "N")]
+    pub boot: Option<u16>,
+
+    /// What noise and differences are drawn from: the same options with the same --start, --boot
+    /// and --seed send the same bytes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Orbits from a file of two-line element sets, instead of a Walker constellation
+    #[arg(long, value_name = "FILE")]
+    pub tle: Option<PathBuf>,
+
+    /// Write the traffic to a file for Wireshark: instead of sending it, or besides when --target
+    /// is given
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+
+    /// Write what was sent, stream by stream, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// Where to send, not yet resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`, as it was given.
+    pub authority: String,
+    /// The port of it.
+    pub port: u16,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self { authority: format!("127.0.0.1:{DEFAULT_PORT}"), port: DEFAULT_PORT }
+    }
+}
+
+impl FromStr for Target {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let port = text
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .and_then(|(_, port)| port.parse().ok())
+            .filter(|&port| port != 0)
+            .ok_or("expected host:port, such as 127.0.0.1:10015")?;
+        Ok(Self { authority: text.into(), port })
+    }
+}
+
+fn positive(text: &str) -> Result<f64, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|&value: &f64| value.is_finite() && value > 0.0)
+        .ok_or("expected a number above 0, such as 10 or 0.1")
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span > Duration::ZERO => Ok(span),
+        Ok(_) => Err("expected more than no time".into()),
+        Err(error) => Err(format!("{error}; expected a time such as 60s or 1h")),
+    }
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| "expected an RFC 3339 time, such as 2026-01-01T00:00:00Z")
+}
+
+/// The ground station's default.
+const DEFAULT_PORT: u16 = 10_015;
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, Target};
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn targets() {
+        for text in ["localhost:1", "receiver:10015", "127.0.0.1:10015", "[::1]:10015"] {
+            assert_eq!(text.parse::<Target>().unwrap().authority, text);
+        }
+        for text in ["", "receiver", ":10015", "receiver:0", "receiver:65536", "a:b", "1.2.3.4:"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for wrong in [
+            "--rate=0",
+            "--rate=-1",
+            "--rate=NaN",
+            "--rate=inf",
+            "--rate=x",
+            "--speed=0",
+            "--satellites=0",
+            "--satellites=65536",
+            "--satellites=-1",
+            "--duration=0s",
+            "--duration=60",
+            "--count=0",
+            "--count=-1",
+            "--frames-per-datagram=0",
+            "--frames-per-datagram=964",
+            "--start=yesterday",
+            "--boot=65536",
+            "--seed=-1",
+            "--target=10015",
+            "--unlimited --rate=1",
+            "--duration=1s --count=1",
+            "--no-such-option",
+        ] {
+            let arguments = core::iter::once("satsim").chain(wrong.split(' '));
+            assert!(Options::try_parse_from(arguments).is_err(), "{wrong}");
+        }
+    }
+}

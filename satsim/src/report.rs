@@ -1,0 +1,89 @@
+//! The truth about a flight, as JSON: what was sent, stream by stream.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::constellation::{Constellation, Origin};
+use protocol::Sequence;
+
+/// What was sent, and what was done to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// What noise and differences were drawn from.
+    pub seed: u64,
+    /// Simulated time at the start, RFC 3339.
+    pub start: String,
+    /// Simulated time of the last frame, RFC 3339.
+    pub end: String,
+    /// Frames made.
+    pub generated: u64,
+    /// Frames that left: that the kernel took, or the file when nothing was sent.
+    pub sent: u64,
+    /// Damage done on purpose, over all streams.
+    pub faults: Faults,
+    /// Each kind of each satellite.
+    pub streams: Vec<StreamReport>,
+    /// Events that were put into the readings on purpose: none.
+    pub anomalies: [(); 0],
+}
+
+/// One kind of one satellite in one boot.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StreamReport {
+    /// The satellite, as `SAT-01`.
+    pub satellite_id: String,
+    /// The kind.
+    pub apid: u16,
+    /// The boot.
+    pub boot_count: u16,
+    /// Full sequence counter of the first frame.
+    pub first: u32,
+    /// Full sequence counter of the last frame.
+    pub last: u32,
+    /// Frames made.
+    pub generated: u64,
+    /// Damage done to them on purpose.
+    #[serde(flatten)]
+    pub faults: Faults,
+}
+
+/// Frames that were damaged on purpose. None are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Faults {
+    pub dropped: u64,
+    pub corrupted: u64,
+    pub truncated: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+}
+
+impl Report {
+    /// The report of what `constellation` has done, of which `sent` frames have left.
+    pub fn new(origin: &Origin, constellation: &Constellation, sent: u64) -> Self {
+        let streams = constellation.streams().map(|stream| StreamReport {
+            satellite_id: stream.spacecraft.to_string(),
+            apid: stream.apid.number(),
+            boot_count: stream.boot_count,
+            first: 0,
+            last: ((stream.generated - 1) % u64::from(Sequence::MODULUS)) as u32,
+            generated: stream.generated,
+            faults: Faults::default(),
+        });
+        Self {
+            seed: origin.seed,
+            start: rfc3339(origin.start_unix_us),
+            end: rfc3339(origin.start_unix_us.saturating_add(constellation.last_us())),
+            generated: constellation.generated(),
+            sent,
+            faults: Faults::default(),
+            streams: streams.collect(),
+            anomalies: [],
+        }
+    }
+}
+
+/// Empty beyond the year 9999, which no plan reaches.
+fn rfc3339(unix_us: i64) -> String {
+    Timestamp::from_microsecond(unix_us).map_or_else(|_| String::new(), |time| time.to_string())
+}

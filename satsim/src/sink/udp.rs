@@ -1,0 +1,230 @@
+//! Sends datagrams, many with one system call.
+//!
+//! Guarantee: a datagram is counted as sent when the kernel has taken it, and never given up
+//! silently: when the kernel has no room, or the network is away, it is tried again for
+//! ten seconds, then the flight ends with an error.
+//!
+//! The socket is not connected, so a receiver that is not there yet is no error: its host's
+//! refusals are not reported to it (udp(7)).
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    io::{self, IoSlice},
+    net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, sendmsg, setsockopt,
+        sockopt,
+    },
+};
+
+use super::{
+    Datagram, Sink, SinkError,
+    batch::{Batch, SEGMENTS_MAX},
+};
+
+/// A sender to one address.
+#[derive(Debug)]
+pub struct Udp {
+    socket: UdpSocket,
+    target: SocketAddr,
+    address: SockaddrStorage,
+    batch: Batch,
+    /// Whether the kernel has not refused to cut a batch into datagrams.
+    segments: bool,
+    frames_sent: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Udp {
+    /// A sender to `target`, which gives up waiting for the network when `stop` is set.
+    pub fn new(target: SocketAddr, stop: Arc<AtomicBool>) -> io::Result<Self> {
+        let any: SocketAddr =
+            if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any)?;
+        // More room than the default smooths bursts; where it is not granted, less will do.
+        setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER_OCTETS).ok();
+        Ok(Self {
+            socket,
+            target,
+            address: SockaddrStorage::from(target),
+            batch: Batch::new(),
+            segments: true,
+            frames_sent: 0,
+            stop,
+        })
+    }
+
+    /// Sends each datagram by itself, as on a kernel without segmentation.
+    #[must_use]
+    pub fn without_segmentation(mut self) -> Self {
+        self.segments = false;
+        self
+    }
+
+    fn leave(&mut self) -> Result<(), SinkError> {
+        let mut left = 0;
+        let mut trying_since = None;
+        while left < self.batch.len() {
+            match self.try_leave(left) {
+                Ok(datagrams) => {
+                    let frames = self.batch.datagrams(left).take(datagrams);
+                    self.frames_sent += frames.map(|(_, frames)| frames as u64).sum::<u64>();
+                    left += datagrams;
+                    trying_since = None;
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) if self.segments && is_segmentation_refused(error) => {
+                    self.segments = false;
+                }
+                Err(error) => {
+                    let since = *trying_since.get_or_insert_with(Instant::now);
+                    let is_over = self.stop.load(Ordering::Relaxed) || since.elapsed() > PATIENCE;
+                    if !is_passing(error) || is_over {
+                        return Err(SinkError::Send(self.target, error));
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Hands the datagrams from number `first` on to the kernel; how many it took.
+    fn try_leave(&self, first: usize) -> nix::Result<usize> {
+        let descriptor = self.socket.as_raw_fd();
+        let waiting = self.batch.len() - first;
+        if self.segments && first == 0 && waiting > 1 {
+            let segment_octets = self.batch.segment_octets() as u16;
+            return sendmsg(
+                descriptor,
+                &[IoSlice::new(self.batch.octets())],
+                &[ControlMessage::UdpGsoSegments(&segment_octets)],
+                MsgFlags::empty(),
+                Some(&self.address),
+            )
+            .map(|_| waiting);
+        }
+        let slices: Vec<[IoSlice<'_>; 1]> =
+            self.batch.datagrams(first).map(|(octets, _)| [IoSlice::new(octets)]).collect();
+        let mut headers = MultiHeaders::preallocate(slices.len(), None);
+        let addresses = [Some(self.address); SEGMENTS_MAX];
+        sendmmsg(
+            descriptor,
+            &mut headers,
+            &slices,
+            &addresses[..slices.len()],
+            [],
+            MsgFlags::empty(),
+        )
+        .map(Iterator::count)
+    }
+}
+
+impl Sink for Udp {
+    fn send(&mut self, datagram: &Datagram<'_>) -> Result<(), SinkError> {
+        if !self.batch.accepts(datagram.octets.len()) {
+            self.leave()?;
+        }
+        self.batch.push(datagram.octets, datagram.frames);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.leave()
+    }
+
+    fn frames_sent(&self) -> u64 {
+        self.frames_sent
+    }
+}
+
+/// What kernels and devices answer that cannot cut a batch, or not this one: without the option,
+/// without checksum offload, or datagrams larger than a packet of the device.
+fn is_segmentation_refused(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EIO | Errno::EINVAL | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP | Errno::EMSGSIZE
+    )
+}
+
+/// What can be otherwise a moment later.
+fn is_passing(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EAGAIN
+            | Errno::ENOBUFS
+            | Errno::ENOMEM
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTUNREACH
+            | Errno::EPERM
+            | Errno::ECONNREFUSED
+    )
+}
+
+/// How long the network may be away: a receiver's container being replaced takes seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(1);
+/// A thousand batches of small datagrams.
+const SEND_BUFFER_OCTETS: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::Udp;
+    use crate::sink::{Datagram, Sink as _};
+    use std::{
+        net::UdpSocket,
+        sync::{Arc, atomic::AtomicBool},
+        time::Duration,
+    };
+
+    fn exchange(sizes: &[usize], segments: bool) {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut udp = Udp::new(receiver.local_addr().unwrap(), stop).unwrap();
+        if !segments {
+            udp = udp.without_segmentation();
+        }
+        let mut buffer = vec![0; 65_536];
+        for (number, &size) in sizes.iter().enumerate() {
+            let octets = vec![number as u8; size];
+            udp.send(&Datagram { octets: &octets, frames: 2, offset_us: 0 }).unwrap();
+        }
+        udp.flush().unwrap();
+        assert_eq!(udp.frames_sent(), 2 * sizes.len() as u64);
+        for (number, &size) in sizes.iter().enumerate() {
+            let length = receiver.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], &vec![number as u8; size][..]);
+        }
+    }
+
+    #[test]
+    fn datagrams_arrive_whole_and_in_order_both_ways() {
+        let mixed: Vec<usize> = (0..150).map(|i| if i % 10 == 9 { 46 } else { 68 }).collect();
+        for segments in [true, false] {
+            exchange(&mixed, segments);
+            exchange(&[68], segments);
+            exchange(&[65_507, 65_507, 3], segments);
+        }
+    }
+
+    #[test]
+    fn nobody_listening_is_no_error() {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut udp = Udp::new(closed, Arc::default()).unwrap();
+        for _ in 0..1_000 {
+            udp.send(&Datagram { octets: &[0; 68], frames: 1, offset_us: 0 }).unwrap();
+            udp.flush().unwrap();
+        }
+        assert_eq!(udp.frames_sent(), 1_000);
+    }
+}
