@@ -1,4 +1,4 @@
-//! APID 100: house-keeping, ten times as frequent as attitude by default.
+//! APID 100: house-keeping, nine frames in ten by default.
 
 use crate::packet::packet;
 
