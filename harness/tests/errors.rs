@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::net::{TcpListener, UdpSocket};
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -32,10 +33,7 @@ fn a_schema_that_is_missing_older_or_newer() -> Result<()> {
     let name = database(Tables::Plain)?;
     let url = cluster().url(&name);
     let history = "refinery_schema_history";
-    cluster().sql(
-        &name,
-        &format!("INSERT INTO {history} VALUES (9999, 'later', now(), '1')"),
-    )?;
+    cluster().sql(&name, &format!("INSERT INTO {history} VALUES (9999, 'later', now(), '1')"))?;
     assert!(failure(&url, &[])?.contains("install a newer receiver"));
     assert!(failure(&url, &["--migrate"])?.contains("install a newer receiver"));
     cluster().sql(&name, &format!("DELETE FROM {history} WHERE version <> 1"))?;
@@ -59,10 +57,7 @@ fn ports_that_are_taken() -> Result<()> {
         .env("DATABASE_URL", &url)
         .output()?;
     let error = String::from_utf8(output.stderr)?;
-    assert!(
-        error.contains("--http") && error.lines().count() == 1,
-        "{error}"
-    );
+    assert!(error.contains("--http") && error.lines().count() == 1, "{error}");
     Ok(())
 }
 
@@ -74,18 +69,10 @@ fn options_files_and_urls() -> Result<()> {
     std::fs::write(&file, "statoin = 'GS-02'\n")?;
     let file = file.to_string_lossy();
     for (url, options, part) in [
-        (
-            &*url,
-            &["--config", "/no/such/file.toml"][..],
-            "/no/such/file.toml",
-        ),
+        (&*url, &["--config", "/no/such/file.toml"][..], "/no/such/file.toml"),
         (&url, &["--config", &file], "`statoin`"),
         (&url, &["--lisen", "x"], "--listen"),
-        (
-            &url,
-            &["--report", "/no/such/folder/report.json"],
-            "/no/such/folder",
-        ),
+        (&url, &["--report", "/no/such/folder/report.json"], "/no/such/folder"),
         ("postgres//x", &[], "postgresql://USER"),
         ("mysql://x/y", &[], "postgresql://USER"),
     ] {
@@ -124,36 +111,33 @@ fn a_database_that_comes_late_or_goes_away_is_waited_for() -> Result<()> {
     station.program().check_running()?;
     cluster.start_again()?;
     station.wait_until_ready()?;
-    assert_eq!(
-        station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0,
-        200
-    );
+    assert_eq!(station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
     station.wait_until_quiet()?;
     cluster.stop(StopMode::Immediate)?;
-    assert_eq!(
-        station.post(r#"{"satellite_id": "SAT-01", "temp": 2}"#)?.0,
-        200
-    );
+    assert_eq!(station.post(r#"{"satellite_id": "SAT-01", "temp": 2}"#)?.0, 200);
     let gone = Instant::now();
     while station.get("/readyz").is_ok() {
-        assert!(
-            gone.elapsed() < Duration::from_secs(20),
-            "it still says ready"
-        );
+        assert!(gone.elapsed() < Duration::from_secs(20), "it still says ready");
         std::thread::sleep(Duration::from_millis(200));
     }
     cluster.start_again()?;
     station.wait_until_quiet()?;
     station.wait_until_ready()?;
     let counters = station.stop()?;
-    assert_eq!(
-        (counters.json, counters.committed, counters.pending),
-        (2, 2, 0)
-    );
-    assert_eq!(
-        cluster.sql("orbitstream", "SELECT count(*) FROM telemetry")?,
-        "2"
-    );
+    assert_eq!((counters.json, counters.committed, counters.pending), (2, 2, 0));
+    assert_eq!(cluster.sql("orbitstream", "SELECT count(*) FROM telemetry")?, "2");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_never_finishes_does_not_hold_up_the_end() -> Result<()> {
+    let mut ground = Ground::start(Tables::Plain, &[])?;
+    let mut client = TcpStream::connect(ground.station.http_address())?;
+    client.write_all(b"POST /telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")?;
+    assert_eq!(ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
+    ground.station.program().interrupt()?;
+    ground.station.program().wait_for_success(Duration::from_secs(20))?;
+    assert_eq!(ground.sql("SELECT count(*) FROM telemetry")?, "1");
     Ok(())
 }
 
@@ -161,13 +145,7 @@ fn a_database_that_comes_late_or_goes_away_is_waited_for() -> Result<()> {
 fn samples_that_could_not_be_stored_are_said_at_the_end() -> Result<()> {
     let mut ground = Ground::start(Tables::Plain, &["--drain-timeout", "1s"])?;
     ground.sql("ALTER TABLE telemetry RENAME TO elsewhere")?;
-    assert_eq!(
-        ground
-            .station
-            .post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?
-            .0,
-        200
-    );
+    assert_eq!(ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
     std::thread::sleep(Duration::from_millis(500));
     ground.station.program().interrupt()?;
     let status = ground.station.program().wait(Duration::from_secs(20))?;

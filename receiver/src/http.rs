@@ -6,7 +6,7 @@ mod metrics;
 mod sample;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -27,8 +27,8 @@ use sample::{Fault, Rules};
 
 /// What the handlers need.
 pub struct Door {
-    /// Where samples go.
-    pub outlets: Outlets,
+    /// Where samples go; nowhere any more once the station ends.
+    pub outlets: RwLock<Option<Outlets>>,
     /// Where counts come from.
     pub counters: Arc<Counters>,
     /// Spacecraft that are accepted.
@@ -56,7 +56,8 @@ impl Readiness {
 
 /// Serves until the station is stopped.
 pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) {
-    let server = axum::serve(listener, router(Arc::new(door)));
+    let door = Arc::new(door);
+    let server = axum::serve(listener, router(Arc::clone(&door)));
     let (at_stop, at_grace) = (drain.clone(), drain);
     let served = server.with_graceful_shutdown(async move { at_stop.stopped().await });
     tokio::select! {
@@ -69,6 +70,9 @@ pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) 
             tokio::time::sleep(GRACE).await;
         } => {}
     }
+    // A request that is still being read finds the door closed, and cannot keep the writers waiting
+    // for it.
+    *door.outlets.write().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// The routes.
@@ -100,10 +104,9 @@ async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
         Err(fault) => return refuse(&fault),
     };
     let count = samples.len() as u64;
-    if !enqueue(&door, &samples, received_us) {
+    if let Err(wrong) = enqueue(&door, &samples, received_us) {
         let retry = [(header::RETRY_AFTER, RETRY_AFTER_S)];
-        let message = fault_body("the queue is full: the database does not keep up");
-        return (StatusCode::SERVICE_UNAVAILABLE, retry, message).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, fault_body(wrong)).into_response();
     }
     tracing::info!(samples = count, "Data received");
     Json(serde_json::json!({ "accepted": count })).into_response()
@@ -117,40 +120,41 @@ async fn ready(State(door): State<Arc<Door>>) -> Response {
 }
 
 /// Puts all samples into the queues, or none: room for every one is taken before anything is sent.
-fn enqueue(door: &Door, samples: &[Sparse], received_us: i64) -> bool {
-    let mut filled: Vec<Vec<Chunk>> = (0..door.outlets.writers()).map(|_| Vec::new()).collect();
+fn enqueue(door: &Door, samples: &[Sparse], received_us: i64) -> Result<(), &'static str> {
+    let outlets = door.outlets.read().unwrap_or_else(PoisonError::into_inner);
+    let outlets = outlets.as_ref().ok_or("the station is stopping")?;
+    let mut filled: Vec<Vec<Chunk>> = (0..outlets.writers()).map(|_| Vec::new()).collect();
     let mut has_room = true;
     for sample in samples {
-        let writer = door.outlets.writer_of(sample.spacecraft);
+        let writer = outlets.writer_of(sample.spacecraft);
         let chunks = &mut filled[writer];
         if chunks.last_mut().is_some_and(|chunk| chunk.push_sparse(sample, received_us)) {
             continue;
         }
-        let Some(mut chunk) = door.outlets.take(writer) else {
+        let Some(mut chunk) = outlets.take(writer) else {
             has_room = false;
             break;
         };
-        let fits = chunk.push_sparse(sample, received_us);
+        has_room = chunk.push_sparse(sample, received_us);
         chunks.push(chunk);
-        if !fits {
-            has_room = false;
+        if !has_room {
             break;
         }
     }
+    let mut outcome = if has_room { Ok(()) } else { Err("the queue is full: storing is too slow") };
     for (writer, chunks) in filled.into_iter().enumerate() {
         for chunk in chunks {
-            if has_room {
-                let samples = chunk.samples();
-                // It fails only while the station ends: then the samples were not accepted.
-                if door.outlets.send(writer, chunk).is_ok() {
-                    door.counters.add_json(samples);
-                }
+            let samples = chunk.samples();
+            if !has_room {
+                outlets.give_back(writer, chunk);
+            } else if outlets.send(writer, chunk).is_ok() {
+                door.counters.add_json(samples);
             } else {
-                door.outlets.give_back(writer, chunk);
+                outcome = Err("the station is stopping");
             }
         }
     }
-    has_room
+    outcome
 }
 
 fn refuse(fault: &Fault) -> Response {

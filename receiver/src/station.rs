@@ -77,7 +77,7 @@ pub async fn run(
     let listening = start_intake(intake, sockets, drain.clone())?;
     let readiness = Arc::new(Readiness::default());
     let door = Door {
-        outlets,
+        outlets: Some(outlets).into(),
         counters: Arc::clone(&counters),
         spacecraft,
         window,
@@ -91,6 +91,7 @@ pub async fn run(
     let reason = tokio::select! {
         reason = stop => reason,
         () = sleep_or_forever(options.duration) => "--duration is over",
+        () = any_ended(&listening, &writers) => "a thread has ended by itself",
     };
     tracing::info!("Stopping: {reason}");
     let streams = finish(&stopper, served, listening, writers).await?;
@@ -249,6 +250,13 @@ async fn tell_progress(counters: Arc<Counters>) {
             tracing::info!("Inserted {} rows", committed - told);
             told = committed;
         }
+    }
+}
+
+/// Waits for what is not supposed to happen: a thread that ends while the station runs.
+async fn any_ended<T>(listening: &JoinHandle<T>, writers: &[JoinHandle<()>]) {
+    while !listening.is_finished() && !writers.iter().any(JoinHandle::is_finished) {
+        tokio::time::sleep(PROGRESS_PERIOD).await;
     }
 }
 
