@@ -31,8 +31,11 @@ lint: ## Checks format, lints, documentation, licences and sources of dependenci
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 	$(tools)/cargo-deny --all-features check bans licenses sources
 
-bench: ## Runs the benchmarks
-	cargo bench --workspace
+bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
+	$(target)/release/bench
 
 fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 	@scripts/setup.sh cargo-fuzz

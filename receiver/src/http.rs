@@ -3,7 +3,7 @@
 //! there is told to it.
 
 mod metrics;
-mod sample;
+pub mod sample;
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},

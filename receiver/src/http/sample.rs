@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 use crate::{batch::TimeWindow, spacecraft::SpacecraftSet, sparse::Sparse};
 
 /// What is accepted besides the form.
-pub(super) struct Rules<'a> {
+pub struct Rules<'a> {
     /// These spacecraft.
-    pub(super) spacecraft: &'a SpacecraftSet,
+    pub spacecraft: &'a SpacecraftSet,
     /// Times within this window.
-    pub(super) window: &'a TimeWindow,
+    pub window: &'a TimeWindow,
 }
 
 /// Why a body is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
     /// It is no JSON, or no object and no array.
     #[error("bad JSON: {0}")]
     NotJson(String),
@@ -35,7 +35,7 @@ pub(super) enum Fault {
 }
 
 /// Reads a body that arrived at `now_us` (µs since 1970): one object, or an array of them.
-pub(super) fn read(body: &[u8], now_us: i64, rules: &Rules<'_>) -> Result<Vec<Sparse>, Fault> {
+pub fn read(body: &[u8], now_us: i64, rules: &Rules<'_>) -> Result<Vec<Sparse>, Fault> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| Fault::NotJson(error.to_string()))?;
     let elements = match body {

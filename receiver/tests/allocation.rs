@@ -1,0 +1,67 @@
+//! No frame costs an allocation on its way from the socket to the queue, once its stream is known
+//! and the chunks exist.
+
+use std::sync::Arc;
+
+use protocol::{
+    CdsTime, FRAME_OCTETS_MAX, Packet, Sequence, SpacecraftId, Stamp, emit, health::Health,
+};
+use receiver::{
+    intake::{Admission, Intake},
+    ledger::Counters,
+    queue::queues,
+    spacecraft::SpacecraftSet,
+};
+
+const SATELLITES: u16 = 100;
+
+fn datagram(count: u32) -> Vec<u8> {
+    (1..=SATELLITES)
+        .flat_map(|number| {
+            let stamp = Stamp {
+                spacecraft: SpacecraftId::new(number).expect("not 0"),
+                boot_count: 1,
+                // Every tenth is missing, and every twentieth comes twice.
+                sequence: Sequence::new(count + count / 9 - count / 20),
+                time: CdsTime { day: 24_837, ms: count, us: 0 },
+            };
+            let mut out = [0; FRAME_OCTETS_MAX];
+            emit(&stamp, &Packet::Health(Health::default()), &mut out).to_vec()
+        })
+        .collect()
+}
+
+#[test]
+fn the_hot_path_does_not_allocate() {
+    let counters = Counters::new(2);
+    let (outlets, inlets) = queues(2, 1 << 20, &counters);
+    let admission = Admission {
+        spacecraft: SpacecraftSet::all(),
+        satellites_max: 1_000,
+        sources: Vec::new(),
+        rejected_per_second: 0,
+    };
+    let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
+    let datagrams: Vec<_> = (0..2_000).map(datagram).collect();
+    let receive = |intake: &mut Intake, datagrams: &[Vec<u8>]| {
+        for (index, datagram) in datagrams.iter().enumerate() {
+            intake.datagram(datagram, None, index as i64);
+            intake.datagram(b"\x08\x64 no frame", None, index as i64);
+            intake.publish();
+            // What the writers do, so that chunks go round.
+            for inlet in &inlets {
+                for chunk in inlet.chunks.try_iter() {
+                    counters.dequeued(inlet.writer, chunk.samples());
+                    inlet.pool.give_back(chunk);
+                }
+            }
+        }
+    };
+    let (warm, measured) = datagrams.split_at(500);
+    receive(&mut intake, warm);
+    let allocations = allocation_counter::measure(|| receive(&mut intake, measured));
+    assert_eq!(allocations.count_total, 0);
+    let ledger = counters.ledger();
+    assert!(ledger.missed > 0 && ledger.duplicate > 0 && ledger.rejected.total() == 2_000);
+    assert_eq!(ledger.frames_residual(), 0);
+}
