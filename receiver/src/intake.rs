@@ -97,7 +97,8 @@ impl Intake {
     /// To be called every few milliseconds: sends on what has gathered, shows the counts, and once
     /// a second appends the rows about the links and the station.
     pub fn tick(&mut self, now_us: i64) {
-        if now_us >= self.tell_us {
+        // A clock that was set back must not silence the station until it has caught up.
+        if now_us >= self.tell_us || self.tell_us - now_us > TELL_PERIOD_US {
             self.tell_us = now_us - now_us.rem_euclid(TELL_PERIOD_US) + TELL_PERIOD_US;
             self.publish();
             self.tell(now_us, false);

@@ -108,7 +108,7 @@ impl Links {
     /// At the end: the rows of all intervals in which anything came.
     pub fn last_rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {
         for link in &mut self.links {
-            if link.heard_us > link.opened_us && send(&link.closed(now_us)) {
+            if link.row.bytes > 0 && send(&link.closed(now_us)) {
                 link.reopen(now_us);
             }
         }
@@ -135,7 +135,8 @@ impl Link {
         let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
         Row {
             time_us: now_us.into(),
-            seconds: ((now_us - self.opened_us) as f32 / 1e6).into(),
+            // Never negative, not even when the clock is set back.
+            seconds: ((now_us - self.opened_us).max(0) as f32 / 1e6).into(),
             latency_ms_p50: ms(self.latencies.median_us()),
             latency_ms_max: ms(self.latencies.max_us()),
             ..self.row

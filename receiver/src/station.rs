@@ -157,7 +157,9 @@ fn start_intake(
     sockets: Vec<std::net::UdpSocket>,
     drain: Drain,
 ) -> anyhow::Result<JoinHandle<io::Result<Vec<StreamCounts>>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Timers and other sockets are looked at after every turn: under load there are few turns.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(1).build()?;
     let run = move || {
         let local = tokio::task::LocalSet::new();
         let intake = Rc::new(std::cell::RefCell::new(intake));

@@ -41,20 +41,28 @@ async fn one(mut socket: Socket, intake: Rc<RefCell<Intake>>, drain: Drain) {
     let stopped = drain.stopped();
     tokio::pin!(stopped);
     let mut trouble = Trouble::default();
+    let mut ticked = Instant::now();
     loop {
         let received = tokio::select! {
             biased;
             () = &mut stopped => break,
             _ = flushing.tick() => {
-                let mut intake = intake.borrow_mut();
-                intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
-                intake.tick(now_us());
+                tick(&mut socket, &intake, &arrivals);
+                ticked = Instant::now();
                 continue;
             }
             received = socket.receive(&mut arrivals) => received,
         };
         match received {
-            Ok(()) => take(&intake, &arrivals),
+            Ok(()) => {
+                take(&intake, &arrivals);
+                // Under load the timer does not get its turn, and neither do other sockets.
+                if ticked.elapsed() >= FLUSH_PERIOD {
+                    tick(&mut socket, &intake, &arrivals);
+                    ticked = Instant::now();
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) => {
                 trouble.tell(&socket, &error);
                 // An error that lasts must not become a busy loop.
@@ -76,6 +84,12 @@ fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
         intake.datagram(arrival.octets, arrival.source, received_us);
     }
     intake.publish();
+}
+
+fn tick(socket: &mut Socket, intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
+    let mut intake = intake.borrow_mut();
+    intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
+    intake.tick(now_us());
 }
 
 /// Errors of a socket, told at most once a second.
