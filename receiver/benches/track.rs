@@ -1,5 +1,5 @@
-//! Nanoseconds to track one frame, round robin over 10 to 10,000 spacecraft, in order and with a
-//! tenth of the frames missing.
+//! Nanoseconds to track one frame, round robin over 10 to 10,000 spacecraft, in order and with
+//! every other frame missing.
 
 use std::hint::black_box;
 

@@ -94,7 +94,7 @@ impl Intake {
         }
     }
 
-    /// To be called every few milliseconds: sends on what has gathered, shows the counts, and once
+    /// To be called every few milliseconds: sends on what has gathered to writers that wait, shows the counts, and once
     /// a second appends the rows about the links and the station.
     pub fn tick(&mut self, now_us: i64) {
         // A clock that was set back must not silence the station until it has caught up.
@@ -103,7 +103,11 @@ impl Intake {
             self.publish();
             self.tell(now_us, false);
         }
-        self.flush();
+        for writer in 0..self.open.len() {
+            if self.outlets.is_hungry(writer) {
+                self.flush(writer);
+            }
+        }
         self.publish();
     }
 
@@ -111,17 +115,8 @@ impl Intake {
     pub fn finish(&mut self, now_us: i64) {
         self.publish();
         self.tell(now_us, true);
-        self.flush();
+        (0..self.open.len()).for_each(|writer| self.flush(writer));
         self.publish();
-    }
-
-    /// Sends on what has gathered, however little.
-    pub fn flush(&mut self) {
-        for writer in 0..self.open.len() {
-            if let Some(chunk) = self.open[writer].take() {
-                self.send(writer, chunk);
-            }
-        }
     }
 
     /// Adds datagrams that the kernel dropped.
@@ -235,6 +230,12 @@ impl Intake {
         }
     }
 
+    fn flush(&mut self, writer: usize) {
+        if let Some(chunk) = self.open[writer].take() {
+            self.send(writer, chunk);
+        }
+    }
+
     fn send(&mut self, writer: usize, chunk: Chunk) {
         self.counts.open -= chunk.samples();
         if let Err(shed) = self.outlets.send(writer, chunk) {
@@ -302,8 +303,7 @@ mod tests {
         assert_eq!((ledger.missed, ledger.late, ledger.lost), (4, 1, 3));
         assert_eq!(ledger.rejected.unknown_spacecraft, 1);
         assert_eq!((ledger.frames_residual(), ledger.samples_residual()), (0, 0));
-        intake.flush();
-        intake.publish();
+        intake.tick(0);
         assert_eq!(counters.ledger(), ledger, "still pending, now in the queues");
         let samples = |inlet: &crate::queue::Inlet| -> u64 {
             inlet.chunks.try_iter().map(|chunk| chunk.samples()).sum()
@@ -351,13 +351,25 @@ mod tests {
         for count in 0..10_000 {
             intake.datagram(&frame(1, count), None, 0);
         }
-        intake.flush();
-        intake.publish();
+        intake.tick(0);
         let ledger = counters.ledger();
         assert!(ledger.queue_dropped > 0 && ledger.pending > 0);
         assert_eq!(ledger.accepted, 10_000);
         assert_eq!((ledger.frames_residual(), ledger.samples_residual()), (0, 0));
         drop(inlets);
+    }
+
+    #[test]
+    fn a_writer_that_is_busy_gets_full_chunks() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 0, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        for count in 0..1_000 {
+            intake.datagram(&frame(1, count), None, 0);
+            intake.tick(0);
+        }
+        assert_eq!(counters.ledger().queue_dropped, 0);
+        assert!(inlets[0].chunks.len() <= 4);
     }
 
     #[test]

@@ -11,7 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("ORBITSTREAM_LOG").unwrap_or_else(|_| QUIET.into());
+    let filter =
+        match std::env::var("ORBITSTREAM_LOG").as_deref().unwrap_or(QUIET).parse::<EnvFilter>() {
+            Ok(filter) => filter,
+            Err(error) => {
+                return fail(&format!("ORBITSTREAM_LOG: {error}; try ORBITSTREAM_LOG=info"));
+            }
+        };
     let is_terminal = std::io::stdout().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     log.with_target(false).with_ansi(is_terminal).init();

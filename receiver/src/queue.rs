@@ -83,6 +83,13 @@ impl Outlets {
         STATION_SHARD % self.outlets.len()
     }
 
+    /// Whether a writer waits for chunks. While it does not, a chunk that is not full had better
+    /// wait and fill: the queue holds so many chunks, however little is in them.
+    #[must_use]
+    pub fn is_hungry(&self, writer: usize) -> bool {
+        self.outlets[writer].chunks.is_empty()
+    }
+
     /// An empty chunk for a writer, if one is free.
     #[must_use]
     pub fn take(&self, writer: usize) -> Option<Chunk> {

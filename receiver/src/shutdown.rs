@@ -66,6 +66,7 @@ impl Drain {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.stopped.borrow().map(|stopped| stopped + self.timeout)
+        // A timeout beyond all time is none.
+        self.stopped.borrow().and_then(|stopped| stopped.checked_add(self.timeout))
     }
 }

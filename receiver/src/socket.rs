@@ -33,10 +33,10 @@ pub struct Arrival<'a> {
 
 /// Why a socket could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on UDP {address}: {source}; choose another address with --listen")]
+#[error("cannot listen on UDP {address}: {error}; choose another address with --listen")]
 pub struct BindError {
     address: SocketAddr,
-    source: io::Error,
+    error: io::Error,
 }
 
 impl Socket {
@@ -47,7 +47,7 @@ impl Socket {
         receive_buffer: usize,
         coalesce: bool,
     ) -> Result<std::net::UdpSocket, BindError> {
-        let fail = |source| BindError { address, source };
+        let fail = |error| BindError { address, error };
         let socket = std::net::UdpSocket::bind(address).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
         let granted = set_receive_buffer(&socket, receive_buffer).map_err(fail)?;

@@ -45,7 +45,11 @@ pub async fn run(
     tokio::pin!(stop);
     tokio::select! {
         ready = database(&options) => ready?,
-        reason = &mut stop => bail!("{reason} before the database was there"),
+        reason = &mut stop => {
+            tracing::info!("Stopping: {reason}, before the database was there");
+            let report = Report { ledger: Ledger::default(), streams: Vec::new() };
+            return Ok(report);
+        }
     }
 
     let (stopper, drain) = running(options.drain_timeout);
@@ -187,7 +191,7 @@ fn create_report(path: &std::path::Path) -> anyhow::Result<fs::File> {
 /// Waits for the database, for a while, and checks its tables.
 async fn database(options: &RunOptions) -> anyhow::Result<()> {
     let config = &options.database.database_url;
-    let give_up = Instant::now() + options.database_wait;
+    let start = Instant::now();
     let mut backoff = DATABASE_BACKOFF_MIN;
     let mut is_told = false;
     loop {
@@ -205,7 +209,7 @@ async fn database(options: &RunOptions) -> anyhow::Result<()> {
             Err(schema::Error::Database(error)) => schema::Error::Database(error),
             Err(error) => return Err(error.into()),
         };
-        if Instant::now() + backoff >= give_up {
+        if start.elapsed() + backoff >= options.database_wait {
             let waited = humantime::format_duration(options.database_wait);
             bail!("no usable database after {waited} (--database-wait): {error}");
         }

@@ -22,7 +22,7 @@ pub struct Migrated {
 pub enum Error {
     /// The server did not answer, or answered with an error.
     #[error("{}", explain(.0))]
-    Database(#[from] tokio_postgres::Error),
+    Database(tokio_postgres::Error),
     /// A migration failed.
     #[error("a migration failed: {0}")]
     Migration(String),
@@ -51,6 +51,13 @@ pub enum Error {
         /// The version that was found.
         found: u32,
     },
+}
+
+// By hand: with `#[from]` the message would be told twice, once more as its own cause.
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// The version that this program's migrations end in.
@@ -120,12 +127,13 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string().replace('\n', "; ")
 }
 
-/// Only where the library is loaded: creating it elsewhere would end the connection.
+/// Only where the library is loaded: creating it elsewhere would end the connection. Its settings
+/// tell, since `shared_preload_libraries` itself is shown to few.
 const CREATE_EXTENSION: &str = "
     DO $$
     BEGIN
         IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
-            AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+            AND EXISTS (SELECT FROM pg_settings WHERE name = 'timescaledb.max_background_workers')
         THEN
             CREATE EXTENSION IF NOT EXISTS timescaledb;
         END IF;

@@ -13,7 +13,12 @@ pub(crate) struct Balance<'a> {
 }
 
 impl Balance<'_> {
-    /// Frames generated of which nobody knows where they are.
+    /// Samples that no satellite made.
+    fn by_hand(&self) -> u64 {
+        self.counters.json + self.counters.recovered
+    }
+
+    /// Frames generated, and samples sent by hand, of which nobody knows where they are.
     fn unexplained(&self) -> i64 {
         let counters = self.counters;
         let explained = counters.committed
@@ -21,12 +26,12 @@ impl Balance<'_> {
             + counters.quarantined
             + counters.queue_dropped
             + counters.lost;
-        self.truth.generated as i64 - explained as i64
+        (self.truth.generated + self.by_hand()) as i64 - explained as i64
     }
 
     /// Rows that the station says it has stored and the database does not have.
     fn rows_missing(&self) -> i64 {
-        self.counters.committed as i64 - self.stored.rows() as i64
+        self.counters.committed as i64 - self.stored.rows as i64
     }
 
     /// Whether every frame and every sample is accounted for.
@@ -42,11 +47,7 @@ impl Balance<'_> {
 
     /// The page as text.
     pub(crate) fn page(&self) -> String {
-        let Self {
-            truth,
-            counters,
-            stored,
-        } = self;
+        let Self { truth, counters, stored } = self;
         let row = |name: &str, value: u64, note: &str| {
             format!("  {name:<18}{:>14}  {note}\n", grouped(value))
         };
@@ -54,35 +55,16 @@ impl Balance<'_> {
             |name: &str, value: i64, note: &str| format!("  {name:<18}{value:>14}  {note}\n");
         [
             "Final ledger\n".into(),
-            row(
-                "generated",
-                truth.generated,
-                "frames made by the satellites",
-            ),
-            row(
-                "received",
-                counters.frames,
-                "frames that reached the station",
-            ),
+            row("generated", truth.generated, "frames made by the satellites"),
+            row("received", counters.frames, "frames that reached the station"),
+            row("by hand", self.by_hand(), "samples that came by HTTP"),
             row("lost", counters.lost, "never came"),
             row("corrupt", counters.corrupt(), "damaged on their way"),
-            row(
-                "queue_dropped",
-                counters.queue_dropped,
-                "dropped because a queue was full",
-            ),
+            row("queue_dropped", counters.queue_dropped, "dropped because a queue was full"),
             row("quarantined", counters.quarantined, "set aside"),
             row("pending", counters.pending, "not stored yet"),
-            row(
-                "committed",
-                counters.committed,
-                "samples stored, as the station says",
-            ),
-            row(
-                "rows",
-                stored.rows(),
-                "in telemetry and attitude, as the database says",
-            ),
+            row("committed", counters.committed, "samples stored, as the station says"),
+            row("rows", stored.rows, "in telemetry and attitude, as the database says"),
             residual(
                 "frame residual",
                 counters.frame_residual(),
@@ -97,7 +79,8 @@ impl Balance<'_> {
             residual(
                 "unexplained",
                 self.unexplained(),
-                "generated - (committed + pending + quarantined + queue_dropped + lost)",
+                "generated + by hand \
+                 - (committed + pending + quarantined + queue_dropped + lost)",
             ),
             residual("rows missing", self.rows_missing(), "committed - rows"),
             format!(
@@ -138,30 +121,15 @@ mod tests {
     }
 
     fn is_even(generated: u64, committed: u64, lost: u64, rows: u64) -> bool {
-        let truth = Truth {
-            generated,
-            sent: generated,
-        };
-        let stored = Stored {
-            telemetry: rows,
-            attitude: 0,
-            seconds: 1.0,
-        };
-        Balance {
-            truth: &truth,
-            counters: &counters(committed, lost),
-            stored: &stored,
-        }
-        .is_even()
+        let truth = Truth { generated, sent: generated };
+        let stored = Stored { rows, telemetry: rows, attitude: 0, seconds: 1.0 };
+        Balance { truth: &truth, counters: &counters(committed, lost), stored: &stored }.is_even()
     }
 
     #[test]
     fn is_even_only_if_every_frame_is_somewhere() {
         assert!(is_even(100, 100, 0, 100));
-        assert!(
-            is_even(100, 97, 3, 97),
-            "a loss that was noticed is accounted for"
-        );
+        assert!(is_even(100, 97, 3, 97), "a loss that was noticed is accounted for");
         assert!(!is_even(100, 97, 0, 97), "a loss that nobody noticed");
         assert!(!is_even(100, 100, 0, 99), "a row that is not there");
         assert!(!is_even(100, 100, 0, 101), "a row too many");

@@ -53,10 +53,7 @@ impl Grafana {
             .env("GF_AUTH_ANONYMOUS_ENABLED", "true")
             .env("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer")
             .env("GF_AUTH_DISABLE_LOGIN_FORM", "true")
-            .env(
-                "GF_SECURITY_ADMIN_PASSWORD",
-                format!("{:032x}", rand::random::<u128>()),
-            )
+            .env("GF_SECURITY_ADMIN_PASSWORD", format!("{:032x}", rand::random::<u128>()))
             .env("GF_DASHBOARDS_MIN_REFRESH_INTERVAL", "1s")
             .env("GF_PLUGINS_PREINSTALL_DISABLED", "true")
             .env("GF_ANALYTICS_REPORTING_ENABLED", "false")
@@ -104,7 +101,5 @@ fn server() -> Option<Command> {
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|p| p.is_file())
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|p| p.is_file())
 }

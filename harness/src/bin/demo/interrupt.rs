@@ -17,20 +17,16 @@ pub(crate) struct Interrupt(Receiver<()>);
 impl Interrupt {
     /// From now on a first signal is noted; a second one ends the program at once.
     pub(crate) fn listen() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (sender, receiver) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let outcome = note_signals(&sender, &ready).await;
-                    // Unless it failed, this was said already.
-                    let _ = ready.send(outcome);
-                });
-            })?;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            runtime.block_on(async {
+                let outcome = note_signals(&sender, &ready).await;
+                // Unless it failed, this was said already.
+                let _ = ready.send(outcome);
+            });
+        })?;
         is_ready.recv()??;
         Ok(Self(receiver))
     }

@@ -56,17 +56,11 @@ fn run() -> Result<bool> {
     let _lock = lock(&folder)?;
 
     println!("Starting a private PostgreSQL ...");
-    let cluster = Cluster::start_with(&ClusterOptions {
-        durable: true,
-        ..Default::default()
-    })?;
+    let cluster = Cluster::start_with(&ClusterOptions { durable: true, ..Default::default() })?;
     cluster.create_database(DATABASE)?;
     Station::migrate(&cluster.url(DATABASE), &[])?;
-    let writer_url = cluster.url_as(
-        "orbitstream_writer",
-        Some(&login(&cluster, "writer")?),
-        DATABASE,
-    );
+    let writer_url =
+        cluster.url_as("orbitstream_writer", Some(&login(&cluster, "writer")?), DATABASE);
 
     println!("Starting the ground station ...");
     let mut station = Station::start(&writer_url, &folder, USUAL_PORTS, &[])?;
@@ -76,36 +70,20 @@ fn run() -> Result<bool> {
     let mut constellation = Constellation::start(
         station.target(),
         &folder,
-        &[
-            "--satellites",
-            &SATELLITES.to_string(),
-            "--rate",
-            &RATE.to_string(),
-        ],
+        &["--satellites", &SATELLITES.to_string(), "--rate", &RATE.to_string()],
     )?;
 
     let mut notes = notes(&cluster, &station, duration)?;
     notes.extend(grafana.as_mut().map(Grafana::note));
     let mut screen = Screen::new(notes);
-    watch(
-        &cluster,
-        &mut station,
-        &mut constellation,
-        &mut screen,
-        &interrupt,
-        duration,
-    )?;
+    watch(&cluster, &mut station, &mut constellation, &mut screen, &interrupt, duration)?;
 
     println!("\nStopping ...");
     let truth = constellation.stop()?;
     station.wait_until_quiet()?;
     let counters = station.stop()?;
     let stored = Stored::count(&cluster, DATABASE)?;
-    let balance = Balance {
-        truth: &truth,
-        counters: &counters,
-        stored: &stored,
-    };
+    let balance = Balance { truth: &truth, counters: &counters, stored: &stored };
     println!("\n{}", balance.page());
     Ok(balance.is_even())
 }
@@ -156,10 +134,7 @@ fn watch(
 fn login(cluster: &Cluster, role: &str) -> Result<String> {
     let password = format!("{:032x}", rand::random::<u128>());
     cluster
-        .sql(
-            DATABASE,
-            &format!("ALTER ROLE orbitstream_{role} PASSWORD '{password}'"),
-        )
+        .sql(DATABASE, &format!("ALTER ROLE orbitstream_{role} PASSWORD '{password}'"))
         .with_context(|| format!("cannot let orbitstream_{role} log in"))?;
     Ok(password)
 }
@@ -171,10 +146,7 @@ fn notes(cluster: &Cluster, station: &Station, duration: Option<Duration>) -> Re
     );
     let kind = rows::kind(cluster, DATABASE)?;
     Ok(vec![
-        format!(
-            "satellites   {SATELLITES}, {RATE} frames/s each, to udp {}",
-            station.target()
-        ),
+        format!("satellites   {SATELLITES}, {RATE} frames/s each, to udp {}", station.target()),
         format!("station      http://{}/stats", station.http_address()),
         format!("database     {kind}; look yourself with"),
         format!("             {}", cluster.psql_command(DATABASE)),
@@ -197,10 +169,7 @@ fn duration() -> Result<Option<Duration>> {
 /// The folder for logs and reports, `target/demo`.
 fn folder() -> Result<PathBuf> {
     let exe = env::current_exe()?;
-    let target = exe
-        .ancestors()
-        .nth(2)
-        .context("the demo's program lies in no folder")?;
+    let target = exe.ancestors().nth(2).context("the demo's program lies in no folder")?;
     let folder = target.join("demo");
     fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;

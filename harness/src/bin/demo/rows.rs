@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use harness::Cluster;
 
-/// Values that one row of each table carries.
+/// Values that one frame of each kind carries. Samples sent by hand have no sequence and carry what
+/// their sender chose: they count as rows, and not as values.
 const VALUES_PER_TELEMETRY_ROW: u64 = 17;
 const VALUES_PER_ATTITUDE_ROW: u64 = 11;
 
@@ -33,7 +34,7 @@ pub(crate) fn values_per_second(cluster: &Cluster, database: &str, satellites: u
              FROM generate_series(1, {satellites}) AS id,
                   LATERAL (SELECT 'SAT-' || lpad(id::text, greatest(2, length(id::text)), '0')
                            AS name) AS named,
-                  LATERAL (SELECT count(*) AS rows FROM {table}
+                  LATERAL (SELECT count(sequence) AS rows FROM {table}
                            WHERE satellite_id = name
                              AND time > now() - interval '{RATE_LOOK_BACK_S} s'
                              AND received_at >= now() - interval '{} s'
@@ -91,6 +92,8 @@ pub(crate) fn kind(cluster: &Cluster, database: &str) -> Result<String> {
 
 /// Everything that is stored.
 pub(crate) struct Stored {
+    pub(crate) rows: u64,
+    /// Those of them that came as frames.
     pub(crate) telemetry: u64,
     pub(crate) attitude: u64,
     /// From the first row received to the last.
@@ -103,24 +106,18 @@ impl Stored {
         let answer = cluster.sql(
             database,
             "WITH received AS (
-                 SELECT count(*) AS telemetry, 0 AS attitude, min(received_at), max(received_at)
+                 SELECT count(*) AS rows, count(sequence) AS telemetry, 0 AS attitude,
+                        min(received_at), max(received_at)
                  FROM telemetry
                  UNION ALL
-                 SELECT 0, count(*), min(received_at), max(received_at) FROM attitude)
-             SELECT sum(telemetry), sum(attitude),
+                 SELECT count(*), 0, count(sequence), min(received_at), max(received_at)
+                 FROM attitude)
+             SELECT sum(rows), sum(telemetry), sum(attitude),
                     coalesce(extract(epoch FROM max(max) - min(min)) * 1000, 0)::bigint
              FROM received",
         )?;
-        let [telemetry, attitude, milliseconds] = numbers(&answer)?;
-        Ok(Self {
-            telemetry,
-            attitude,
-            seconds: milliseconds as f64 / 1e3,
-        })
-    }
-
-    pub(crate) fn rows(&self) -> u64 {
-        self.telemetry + self.attitude
+        let [rows, telemetry, attitude, milliseconds] = numbers(&answer)?;
+        Ok(Self { rows, telemetry, attitude, seconds: milliseconds as f64 / 1e3 })
     }
 
     pub(crate) fn values(&self) -> u64 {
@@ -128,11 +125,7 @@ impl Stored {
     }
 
     pub(crate) fn values_per_second(&self) -> u64 {
-        if self.seconds > 0.0 {
-            (self.values() as f64 / self.seconds) as u64
-        } else {
-            0
-        }
+        if self.seconds > 0.0 { (self.values() as f64 / self.seconds) as u64 } else { 0 }
     }
 }
 
@@ -146,8 +139,5 @@ fn numbers<const N: usize>(line: &str) -> Result<[u64; N]> {
         .map(str::parse)
         .collect::<Result<_, _>>()
         .with_context(|| format!("not {N} numbers: {line}"))?;
-    numbers
-        .try_into()
-        .ok()
-        .with_context(|| format!("not {N} numbers: {line}"))
+    numbers.try_into().ok().with_context(|| format!("not {N} numbers: {line}"))
 }

@@ -32,11 +32,7 @@ impl Screen {
         if !is_terminal {
             println!("{}", notes.join("\n"));
         }
-        Self {
-            is_terminal,
-            is_drawn: false,
-            notes,
-        }
+        Self { is_terminal, is_drawn: false, notes }
     }
 
     /// Draws the screen, or prints a line if it is time for one.
@@ -72,36 +68,15 @@ fn screen(figures: &Figures<'_>, notes: &[String]) -> Vec<String> {
     let row = |name: &str, value: String, note: &str| format!("  {name:<18}{value:>14}  {note}");
     let seconds = figures.elapsed.as_secs();
     let mut lines = vec![
-        format!(
-            "OrbitStream  {:02}:{:02}:{:02}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        ),
+        format!("OrbitStream  {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
         String::new(),
         row("frames/s", grouped(figures.frames_per_second), "received"),
-        row(
-            "values/s",
-            rate(figures.values_per_second),
-            "stored, counted in the database",
-        ),
+        row("values/s", rate(figures.values_per_second), "stored, counted in the database"),
         row("lost", grouped(counters.lost), "frames that never came"),
-        row(
-            "corrupt",
-            grouped(counters.corrupt()),
-            "frames damaged on their way",
-        ),
+        row("corrupt", grouped(counters.corrupt()), "frames damaged on their way"),
         row("committed", grouped(counters.committed), "samples stored"),
-        row(
-            "pending",
-            grouped(counters.pending),
-            "samples on their way to the database",
-        ),
-        row(
-            "ledger residual",
-            residual(counters),
-            "frames, samples not accounted for",
-        ),
+        row("pending", grouped(counters.pending), "samples on their way to the database"),
+        row("ledger residual", residual(counters), "frames, samples not accounted for"),
         String::new(),
     ];
     lines.extend(figures.newest.iter().map(|line| format!("  {line}")));
@@ -130,11 +105,7 @@ fn rate(values_per_second: Option<u64>) -> String {
 }
 
 fn residual(counters: &Counters) -> String {
-    format!(
-        "{}, {}",
-        counters.frame_residual(),
-        counters.sample_residual()
-    )
+    format!("{}, {}", counters.frame_residual(), counters.sample_residual())
 }
 
 /// A number with its thousands apart: 12,345.
