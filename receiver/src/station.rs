@@ -296,7 +296,7 @@ pub fn summary(ledger: &Ledger) -> String {
     )
 }
 
-/// Samples that wait for the writers: at 50,000 frames a second some 17 s of them.
+/// Samples that wait for the writers: some 850,000 frames of 68 octets, 17 s of 50,000 a second.
 const QUEUE_OCTETS: usize = 64 << 20;
 /// Encoded rows of a batch are about three times their frames.
 const BATCH_OCTETS_MAX: usize = 8 << 20;
