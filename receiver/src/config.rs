@@ -59,6 +59,10 @@ pub struct RunOptions {
     #[arg(long, env = "ORBITSTREAM_MIGRATE")]
     pub migrate: bool,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub periods: PeriodOptions,
+
     /// How long to wait for a database that is not there yet
     #[arg(
         long,
@@ -213,6 +217,10 @@ pub struct MigrateOptions {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub periods: PeriodOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub file: FileOption,
 }
 
@@ -238,6 +246,50 @@ pub struct DatabaseOptions {
         default_value = "true"
     )]
     pub timescaledb: bool,
+}
+
+/// How long history is kept, where the tables are hypertables; applied by a migration.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PeriodOptions {
+    /// How long samples are kept (with TimescaleDB, set when migrating)
+    #[arg(
+        long,
+        env = "ORBITSTREAM_RETENTION",
+        value_name = "TIME",
+        default_value = "30d",
+        value_parser = retention
+    )]
+    pub retention: Duration,
+
+    /// How long aggregates by the minute are kept
+    #[arg(
+        long,
+        env = "ORBITSTREAM_RETENTION_MINUTES",
+        value_name = "TIME",
+        default_value = "180d",
+        value_parser = retention
+    )]
+    pub retention_minutes: Duration,
+
+    /// How long aggregates by the hour are kept
+    #[arg(
+        long,
+        env = "ORBITSTREAM_RETENTION_HOURS",
+        value_name = "TIME",
+        default_value = "730d",
+        value_parser = retention
+    )]
+    pub retention_hours: Duration,
+
+    /// When samples move to the columnstore
+    #[arg(
+        long,
+        env = "ORBITSTREAM_COLUMNSTORE_AFTER",
+        value_name = "TIME",
+        default_value = "1d",
+        value_parser = period
+    )]
+    pub columnstore_after: Duration,
 }
 
 /// The file that options may come from.
@@ -337,6 +389,25 @@ fn receive_buffer(size: &str) -> Result<ByteSize, String> {
     }
 }
 
+/// Aggregates by the day are refreshed from at least two whole days of samples.
+fn retention(time: &str) -> Result<Duration, String> {
+    let time = period(time)?;
+    let least = humantime::format_duration(RETENTION_MIN);
+    if time >= RETENTION_MIN { Ok(time) } else { Err(format!("expected at least {least}")) }
+}
+
+fn period(time: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(time).map_err(|error| error.to_string())?;
+    if (PERIOD_MIN..=PERIOD_MAX).contains(&time) {
+        Ok(time)
+    } else {
+        Err("expected between 1h and 100years".into())
+    }
+}
+
+const RETENTION_MIN: Duration = Duration::from_secs(4 * 86_400);
+const PERIOD_MIN: Duration = Duration::from_secs(3_600);
+const PERIOD_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 const DATABASE_FORM: &str = "postgresql://USER:PASSWORD@HOST:5432/DATABASE";
 const NO_DATABASE: &str = "no database is named: give --database-url or set DATABASE_URL to \
     postgresql://USER:PASSWORD@HOST:5432/DATABASE; `make demo` starts one of its own";

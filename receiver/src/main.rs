@@ -59,8 +59,7 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
 }
 
 async fn migrate(options: MigrateOptions) -> anyhow::Result<ExitCode> {
-    let database = options.database;
-    let migrated = schema::migrate(&database.database_url, database.timescaledb).await?;
+    let migrated = schema::migrate(&options.database, &options.periods).await?;
     tracing::info!(
         "The schema has version {}; {} migrations applied now",
         migrated.version,

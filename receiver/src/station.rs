@@ -197,7 +197,7 @@ async fn database(options: &RunOptions) -> anyhow::Result<()> {
     loop {
         let ready = async {
             if options.migrate {
-                schema::migrate(config, options.database.timescaledb).await?;
+                schema::migrate(&options.database, &options.periods).await?;
             }
             schema::check(config).await
         };

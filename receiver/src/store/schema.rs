@@ -1,8 +1,11 @@
 //! The schema's version: bringing it up to date, and telling whether it is.
 
+use std::time::Duration;
+
 use tokio_postgres::Config;
 
 use super::{connect, explain};
+use crate::config::{DatabaseOptions, PeriodOptions};
 
 refinery::embed_migrations!("../schema/migrations");
 
@@ -68,16 +71,18 @@ pub fn current() -> u32 {
     versions.max().unwrap_or_default() as u32
 }
 
-/// Applies what is missing. With `timescaledb` the extension is created first, where the server
-/// has it and has loaded it.
-pub async fn migrate(config: &Config, timescaledb: bool) -> Result<Migrated, Error> {
-    let mut client = connect(config).await?;
-    if let Some(found) = version(&client).await?
-        && found > current()
-    {
+/// Applies what is missing, then the periods. In an empty database the extension is created first,
+/// if wanted and where the server has it and has loaded it.
+pub async fn migrate(
+    database: &DatabaseOptions,
+    periods: &PeriodOptions,
+) -> Result<Migrated, Error> {
+    let mut client = connect(&database.database_url).await?;
+    let found = version(&client).await?;
+    if let Some(found) = found.filter(|&found| found > current()) {
         return Err(Error::Newer { found });
     }
-    if timescaledb {
+    if database.timescaledb && found.is_none() {
         client.batch_execute(CREATE_EXTENSION).await?;
     }
     let report = migrations::runner()
@@ -85,6 +90,16 @@ pub async fn migrate(config: &Config, timescaledb: bool) -> Result<Migrated, Err
         .await
         .map_err(|error| Error::Migration(innermost(&error)))?;
     client.batch_execute(GRANT_VERSION).await?;
+    for (name, period) in [
+        ("retention", periods.retention),
+        ("retention_minutes", periods.retention_minutes),
+        ("retention_hours", periods.retention_hours),
+        ("columnstore_after", periods.columnstore_after),
+    ] {
+        let set = "SELECT set_config('orbitstream.' || $1, $2, false)";
+        client.query_one(set, &[&name, &interval(period)]).await?;
+    }
+    client.batch_execute(include_str!("../../../schema/policies.sql")).await?;
     Ok(Migrated {
         applied: report.applied_migrations().len(),
         version: current(),
@@ -125,6 +140,10 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string().replace('\n', "; ")
+}
+
+fn interval(period: Duration) -> String {
+    format!("{} seconds", period.as_secs())
 }
 
 /// Only where the library is loaded: creating it elsewhere would end the connection. Its settings
