@@ -173,7 +173,8 @@ impl TimeWindow {
     /// Why a sample generated and received at these times (µs since 1970) is set aside, if it is.
     #[must_use]
     pub fn refusal(&self, generated_us: i64, received_us: i64) -> Option<&'static str> {
-        if generated_us < received_us.saturating_sub(us(self.past)) {
+        let past = received_us.saturating_sub(us(self.past)).max(TIMESTAMPTZ_MIN_US);
+        if generated_us < past {
             Some("time_past")
         } else if generated_us > received_us.saturating_add(us(self.future)) {
             Some("time_future")
@@ -182,6 +183,9 @@ impl TimeWindow {
         }
     }
 }
+
+/// The first moment of a `timestamptz`, 4714-11-24 BC; its last lies beyond any time code.
+const TIMESTAMPTZ_MIN_US: i64 = -210_866_803_200_000_000;
 
 fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)

@@ -230,6 +230,13 @@ impl Pool {
         Some(Chunk::new())
     }
 
+    /// An empty chunk, if at least half of all are free: for a door whose senders can wait.
+    #[must_use]
+    pub fn take_spare(&self) -> Option<Chunk> {
+        let unmade = self.chunks_max - self.made.load(Ordering::Relaxed);
+        ((self.free.len() + unmade) * 2 > self.chunks_max).then(|| self.take()).flatten()
+    }
+
     /// Takes a chunk back.
     pub fn give_back(&self, mut chunk: Chunk) {
         chunk.clear();

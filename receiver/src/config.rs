@@ -333,6 +333,11 @@ impl Error {
             ErrorKind::MissingRequiredArgument if error.to_string().contains("--database-url") => {
                 Self::Wrong(NO_DATABASE.into())
             }
+            // The value may hold a password, so it is not repeated.
+            ErrorKind::ValueValidation if error.to_string().contains("--database-url") => {
+                let problem = std::error::Error::source(&error).map(ToString::to_string);
+                Self::Wrong(format!("--database-url: {}", problem.unwrap_or_default()))
+            }
             _ => Self::Wrong(one_line(&error.to_string())),
         }
     }
@@ -489,10 +494,14 @@ mod tests {
             ("station = 1.5.2", "line 1"),
             ("batch_rows = 0", "1..=1000000"),
             ("config = 'x'", "`config`"),
+            ("spacecraft = [1, 2]", "one value"),
+            ("listen = []", "at least one"),
         ] {
             file(text);
             let line = read(&["--config", path, "--database-url", URL]).unwrap_err();
             assert!(line.contains(part) && !line.contains('\n'), "{line}");
         }
+        let line = read(&["--database-url", "mysql://me:sEcret@host/x"]).unwrap_err();
+        assert!(!line.contains("sEcret"), "{line}");
     }
 }

@@ -43,7 +43,7 @@ impl CopyBuffer {
         self.rows == 0
     }
 
-    /// The stream without its trailer: one that a `CopyInSink` can be fed, which ends it by itself.
+    /// The stream without its trailer.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
         &self.octets

@@ -13,11 +13,14 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+
+use tokio::sync::Semaphore;
 
 use crate::{
     batch::TimeWindow, chunk::Chunk, ledger::Counters, queue::Outlets, shutdown::Drain,
@@ -78,7 +81,7 @@ pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) 
 /// The routes.
 fn router(door: Arc<Door>) -> Router {
     Router::new()
-        .route("/telemetry", post(telemetry))
+        .route("/telemetry", post(telemetry).layer(axum::middleware::from_fn(few_at_a_time)))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route(
@@ -112,6 +115,19 @@ async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
     Json(serde_json::json!({ "accepted": count })).into_response()
 }
 
+/// Bounds the memory of bodies: so many are read at a time, and none for longer than [`BODY_TIME`].
+async fn few_at_a_time(request: Request, next: Next) -> Response {
+    static BODIES: Semaphore = Semaphore::const_new(BODIES_MAX);
+    let Ok(_permit) = BODIES.try_acquire() else {
+        let retry = [(header::RETRY_AFTER, RETRY_AFTER_S)];
+        let message = fault_body("too many requests at a time");
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, message).into_response();
+    };
+    tokio::time::timeout(BODY_TIME, next.run(request)).await.unwrap_or_else(|_| {
+        (StatusCode::REQUEST_TIMEOUT, fault_body("the body did not come in time")).into_response()
+    })
+}
+
 async fn ready(State(door): State<Arc<Door>>) -> Response {
     match door.readiness.wrong() {
         None => "ready\n".into_response(),
@@ -131,7 +147,7 @@ fn enqueue(door: &Door, samples: &[Sparse], received_us: i64) -> Result<(), &'st
         if chunks.last_mut().is_some_and(|chunk| chunk.push_sparse(sample, received_us)) {
             continue;
         }
-        let Some(mut chunk) = outlets.take(writer) else {
+        let Some(mut chunk) = outlets.take_spare(writer) else {
             has_room = false;
             break;
         };
@@ -170,6 +186,9 @@ fn fault_body(message: &str) -> Json<serde_json::Value> {
 }
 
 const BODY_OCTETS_MAX: usize = 1 << 20;
+/// Bodies that are read at a time: 64 MiB at most.
+const BODIES_MAX: usize = 64;
+const BODY_TIME: Duration = Duration::from_secs(10);
 const RETRY_AFTER_S: &str = "1";
 /// How long connections may take to finish when the station stops.
 const GRACE: Duration = Duration::from_secs(1);

@@ -19,6 +19,8 @@ use latency::Latencies;
 #[derive(Default)]
 pub struct Links {
     links: Vec<Link>,
+    /// When the last interval began.
+    ticked_us: i64,
     /// Whole seconds seen by [`Links::rows`].
     ticks: usize,
 }
@@ -68,7 +70,9 @@ impl Links {
     ) {
         if place >= self.links.len() {
             debug_assert_eq!(place, self.links.len());
-            self.links.push(Link::new(stream, received_us));
+            // Its first interval is as long as everybody's, so that rates are right.
+            let opened_us = self.ticked_us.clamp(received_us - TICK_US, received_us - 1);
+            self.links.push(Link::new(stream, opened_us));
         }
         let link = &mut self.links[place];
         link.heard_us = received_us;
@@ -98,6 +102,7 @@ impl Links {
         let turns = self.links.len().div_ceil(ROWS_PER_SECOND_MAX).max(1);
         let turn = self.ticks % turns;
         self.ticks += 1;
+        self.ticked_us = now_us;
         for link in self.links.iter_mut().skip(turn).step_by(turns) {
             if link.is_due(now_us) && send(&link.closed(now_us)) {
                 link.reopen(now_us);
@@ -116,14 +121,13 @@ impl Links {
 }
 
 impl Link {
-    fn new((spacecraft, apid): (SpacecraftId, Apid), now_us: i64) -> Self {
+    fn new((spacecraft, apid): (SpacecraftId, Apid), opened_us: i64) -> Self {
         let row = Row {
             spacecraft: spacecraft.number().into(),
             apid: apid.number().into(),
             ..Row::default()
         };
-        // The interval begins just before its first frame.
-        Self { row, opened_us: now_us - 1, heard_us: now_us, latencies: Latencies::default() }
+        Self { row, opened_us, heard_us: opened_us, latencies: Latencies::default() }
     }
 
     /// A link that is silent for long gets its row only once a minute.
@@ -135,8 +139,8 @@ impl Link {
         let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
         Row {
             time_us: now_us.into(),
-            // Never negative, not even when the clock is set back.
-            seconds: ((now_us - self.opened_us).max(0) as f32 / 1e6).into(),
+            // Above 0 even when the clock is set back: people divide by it.
+            seconds: ((now_us - self.opened_us).max(1) as f32 / 1e6).into(),
             latency_ms_p50: ms(self.latencies.median_us()),
             latency_ms_max: ms(self.latencies.max_us()),
             ..self.row
@@ -153,6 +157,8 @@ impl Link {
 
 /// A thousand rows a second are what a database stores in passing.
 const ROWS_PER_SECOND_MAX: usize = 1_000;
+/// How often [`Links::rows`] is called.
+const TICK_US: i64 = 1_000_000;
 const SILENT_AFTER_US: i64 = 60_000_000;
 const SILENT_PERIOD_US: i64 = 60_000_000;
 
@@ -183,7 +189,8 @@ mod tests {
 
     #[test]
     fn differences_over_a_second() {
-        let mut links = links(1, SECOND);
+        let mut links = Links { ticked_us: SECOND, ..links(1, SECOND + 1) };
+        links.links[0].opened_us = SECOND;
         let stream = (SpacecraftId::new(1).unwrap(), Apid::new(100));
         links.count(0, stream, Verdict::Late, 68, (SECOND, 9_000));
         links.count(0, stream, Verdict::Duplicate, 68, (SECOND, 900_000));

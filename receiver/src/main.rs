@@ -11,13 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let filter =
-        match std::env::var("ORBITSTREAM_LOG").as_deref().unwrap_or(QUIET).parse::<EnvFilter>() {
-            Ok(filter) => filter,
-            Err(error) => {
-                return fail(&format!("ORBITSTREAM_LOG: {error}; try ORBITSTREAM_LOG=info"));
-            }
-        };
+    let log_filter = std::env::var("ORBITSTREAM_LOG").ok().filter(|filter| !filter.is_empty());
+    let log_filter = log_filter.as_deref().unwrap_or(QUIET);
+    let filter = match log_filter.parse::<EnvFilter>() {
+        Ok(filter) => filter,
+        Err(error) => {
+            return fail(&format!("ORBITSTREAM_LOG: {error}; try ORBITSTREAM_LOG=info"));
+        }
+    };
     let is_terminal = std::io::stdout().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     log.with_target(false).with_ansi(is_terminal).init();
@@ -49,6 +50,16 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
             _ = terminate.recv() => "terminated",
         }
     };
+    let (mut again, mut harder) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! { _ = again.recv() => {}, _ = harder.recv() => {} }
+        }
+        // What is not stored by now is lost, and whoever asks twice wants that.
+        fail("stopped by a second signal, before all was stored");
+        std::process::exit(INTERRUPTED);
+    });
     let report = station::run(options, stop).await?;
     tracing::info!("{}", station::summary(&report.ledger));
     if report.ledger.pending > 0 {
@@ -73,6 +84,9 @@ fn fail(line: &str) -> ExitCode {
     eprintln!("error: {line}");
     ExitCode::FAILURE
 }
+
+/// As a shell has it for a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
 
 /// What is logged unless `ORBITSTREAM_LOG` says otherwise: libraries speak only of trouble.
 const QUIET: &str = "warn,receiver=info";

@@ -96,6 +96,13 @@ impl Outlets {
         self.outlets[writer].pool.take()
     }
 
+    /// An empty chunk for a writer, if half of them are free: a sender by HTTP can try again, a
+    /// satellite cannot.
+    #[must_use]
+    pub fn take_spare(&self, writer: usize) -> Option<Chunk> {
+        self.outlets[writer].pool.take_spare()
+    }
+
     /// Gives an unused chunk back.
     pub fn give_back(&self, writer: usize, chunk: Chunk) {
         self.outlets[writer].pool.give_back(chunk);

@@ -1,10 +1,12 @@
 //! The station put together: the only file that makes its threads and channels.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -41,14 +43,13 @@ pub async fn run(
         let octets = options.receive_buffer.as_u64() as usize;
         sockets.push(Socket::bind(address, octets, options.gro)?);
     }
-    let report = options.report.as_deref().map(create_report).transpose()?;
+    let file = ReportFile::create(options.report.clone())?;
     tokio::pin!(stop);
     tokio::select! {
         ready = database(&options) => ready?,
         reason = &mut stop => {
             tracing::info!("Stopping: {reason}, before the database was there");
-            let report = Report { ledger: Ledger::default(), streams: Vec::new() };
-            return Ok(report);
+            return file.write(Ledger::default(), &[]);
         }
     }
 
@@ -62,7 +63,7 @@ pub async fn run(
         identity: Identity { station: options.station.clone(), journal: rand::random() },
         limits: Limits {
             rows_max: options.batch_rows.into(),
-            octets_max: BATCH_OCTETS_MAX,
+            octets_max: BATCH_OCTETS_MAX.max(options.batch_rows as usize * ROW_OCTETS),
             age_max: options.batch_age,
         },
         window,
@@ -89,40 +90,54 @@ pub async fn run(
     };
     let served = tokio::spawn(http::serve(http, door, drain.clone()));
     let watched = tokio::spawn(watch_database(setup.database, readiness));
-    let told = tokio::spawn(tell_progress(Arc::clone(&counters)));
+    let told = Arc::new(Mutex::new(Ledger::default()));
+    let telling = tokio::spawn(tell_progress(Arc::clone(&counters), Arc::clone(&told)));
     tracing::info!("Listening on port {}", options.http.port());
 
     let reason = tokio::select! {
-        reason = stop => reason,
-        () = sleep_or_forever(options.duration) => "--duration is over",
-        () = any_ended(&listening, &writers) => "a thread has ended by itself",
+        reason = stop => Ok(reason),
+        () = sleep_or_forever(options.duration) => Ok("--duration is over"),
+        () = any_ended(&listening, &writers) => Err(anyhow!("a thread has ended by itself")),
     };
-    tracing::info!("Stopping: {reason}");
-    let streams = finish(&stopper, served, listening, writers).await?;
-    told.abort();
+    tracing::info!("Stopping: {}", reason.as_ref().unwrap_or(&"something is wrong"));
+    let finished = finish(&stopper, served, listening, writers).await;
+    telling.abort();
     watched.abort();
-    let report = Final { report, options_name: options.report }.write(&counters, &streams)?;
+    tell(&counters, &told);
+    // Whatever went wrong, the figures are written.
+    let streams = finished.as_deref().unwrap_or_default();
+    let report = file.write(counters.ledger(), streams)?;
+    finished?;
+    reason?;
     Ok(report)
 }
 
 /// The report's file, opened before anything depends on it.
-struct Final {
-    report: Option<fs::File>,
-    options_name: Option<std::path::PathBuf>,
-}
+struct ReportFile(Option<(fs::File, PathBuf)>);
 
-impl Final {
-    fn write(self, counters: &Counters, streams: &[StreamCounts]) -> anyhow::Result<Report> {
-        let streams = streams.iter().map(StreamReport::from).collect();
-        let report = Report { ledger: counters.ledger(), streams };
-        if let (Some(mut file), Some(path)) = (self.report, self.options_name) {
+impl ReportFile {
+    fn create(path: Option<PathBuf>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let file = fs::File::create(&path).with_context(|| cannot_write(&path))?;
+        Ok(Self(Some((file, path))))
+    }
+
+    fn write(self, ledger: Ledger, streams: &[StreamCounts]) -> anyhow::Result<Report> {
+        let report = Report { ledger, streams: streams.iter().map(StreamReport::from).collect() };
+        if let Some((file, path)) = self.0 {
+            let mut file = io::BufWriter::new(file);
             serde_json::to_writer_pretty(&mut file, &report)
                 .map_err(io::Error::from)
-                .and_then(|()| io::Write::write_all(&mut file, b"\n"))
-                .with_context(|| format!("cannot write the report {}", path.display()))?;
+                .and_then(|()| file.write_all(b"\n"))
+                .and_then(|()| file.flush())
+                .with_context(|| cannot_write(&path))?;
         }
         Ok(report)
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the report {}", path.display())
 }
 
 /// Ends the parts in the order of the flow, so that each finds all that the one before it sent.
@@ -183,11 +198,6 @@ fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
     })
 }
 
-fn create_report(path: &std::path::Path) -> anyhow::Result<fs::File> {
-    let file = fs::File::create(path);
-    file.with_context(|| format!("cannot write the report {}", path.display()))
-}
-
 /// Waits for the database, for a while, and checks its tables.
 async fn database(options: &RunOptions) -> anyhow::Result<()> {
     let config = &options.database.database_url;
@@ -199,14 +209,15 @@ async fn database(options: &RunOptions) -> anyhow::Result<()> {
             if options.migrate {
                 schema::migrate(&options.database, &options.periods).await?;
             }
-            schema::check(config).await
+            let checked = tokio::time::timeout(WATCH_TIMEOUT, schema::check(config)).await;
+            checked.map_err(|_| schema::Error::Silent)?
         };
         let error = match ready.await {
             Ok(has_timescaledb) => {
                 tell_extension(has_timescaledb);
                 return Ok(());
             }
-            Err(schema::Error::Database(error)) => schema::Error::Database(error),
+            Err(error @ (schema::Error::Database(_) | schema::Error::Silent)) => error,
             Err(error) => return Err(error.into()),
         };
         if start.elapsed() + backoff >= options.database_wait {
@@ -237,7 +248,9 @@ async fn watch_database(config: Config, readiness: Arc<Readiness>) {
         let wrong = match tokio::time::timeout(WATCH_TIMEOUT, schema::check(&config)).await {
             Ok(Ok(_)) => None,
             // What the server said stays in the log: this answer goes to anybody who asks.
-            Ok(Err(schema::Error::Database(_))) | Err(_) => Some("database unreachable".into()),
+            Ok(Err(schema::Error::Database(_) | schema::Error::Silent)) | Err(_) => {
+                Some("database unreachable".into())
+            }
             Ok(Err(error)) => Some(error.to_string()),
         };
         readiness.set(wrong);
@@ -245,18 +258,31 @@ async fn watch_database(config: Config, readiness: Arc<Readiness>) {
     }
 }
 
-/// Says once a second how many rows were stored, when there were any.
-async fn tell_progress(counters: Arc<Counters>) {
+/// Says once a second how it goes on.
+async fn tell_progress(counters: Arc<Counters>, told: Arc<Mutex<Ledger>>) {
     let mut period = tokio::time::interval(PROGRESS_PERIOD);
-    let mut told = 0;
     loop {
         period.tick().await;
-        let committed = counters.ledger().committed;
-        if committed > told {
-            tracing::info!("Inserted {} rows", committed - told);
-            told = committed;
-        }
+        tell(&counters, &told);
     }
+}
+
+/// Says what was stored since it was told last, and what was dropped.
+fn tell(counters: &Counters, told: &Mutex<Ledger>) {
+    let now = counters.ledger();
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if now.committed > told.committed {
+        tracing::info!("Inserted {} rows", now.committed - told.committed);
+    }
+    if now.queue_dropped > told.queue_dropped {
+        let samples = now.queue_dropped - told.queue_dropped;
+        tracing::warn!("{samples} samples were dropped: storing is too slow");
+    }
+    if now.kernel_dropped > told.kernel_dropped {
+        let datagrams = now.kernel_dropped - told.kernel_dropped;
+        tracing::warn!("{datagrams} datagrams were dropped by the kernel: receiving is too slow");
+    }
+    *told = now;
 }
 
 /// Waits for what is not supposed to happen: a thread that ends while the station runs.
@@ -298,8 +324,10 @@ pub fn summary(ledger: &Ledger) -> String {
 
 /// Samples that wait for the writers: some 850,000 frames of 68 octets, 17 s of 50,000 a second.
 const QUEUE_OCTETS: usize = 64 << 20;
-/// Encoded rows of a batch are about three times their frames.
+/// A batch of refused frames has few rows, and long ones.
 const BATCH_OCTETS_MAX: usize = 8 << 20;
+/// No row of a sample is longer.
+const ROW_OCTETS: usize = 256;
 const WRITERS_FALLBACK: usize = 2;
 const WRITERS_DEFAULT_MAX: usize = 16;
 const _: () = assert!(WRITERS_DEFAULT_MAX <= SHARDS);

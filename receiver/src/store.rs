@@ -6,9 +6,12 @@
 
 pub mod schema;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use protocol::KINDS;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::{
@@ -23,6 +26,17 @@ pub struct Store {
     name_satellites: Statement,
     /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
+    _connection: Connection,
+}
+
+/// Drives a connection, and closes it when dropped, even while an answer is outstanding: the driver
+/// by itself would wait for that answer for ever.
+pub(crate) struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Whose positions the ranges are.
@@ -59,6 +73,9 @@ pub enum Error {
         /// Claims made.
         wanted: u64,
     },
+    /// The server accepted the connection or the request, and then said nothing.
+    #[error("the database does not answer")]
+    Silent,
     /// The station was stopped, and its time to drain is over.
     #[error("the database did not answer within --drain-timeout")]
     OutOfTime,
@@ -66,8 +83,13 @@ pub enum Error {
 
 impl Store {
     /// Connects, and prepares all statements.
-    pub async fn connect(config: &Config) -> Result<Self, tokio_postgres::Error> {
-        let client = connect(config).await?;
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        let connected = timeout(CONNECT_TIMEOUT, Self::connect_and_prepare(config)).await;
+        connected.map_err(|_| Error::Silent)?
+    }
+
+    async fn connect_and_prepare(config: &Config) -> Result<Self, Error> {
+        let (client, connection) = connect(config).await?;
         let mut copies = Vec::new();
         for copy in KINDS.iter().map(|kind| telemetry_copy(kind)).chain(side::copies()) {
             copies.push(client.prepare(&copy).await?);
@@ -77,11 +99,17 @@ impl Store {
             name_satellites: client.prepare(NAME_SATELLITES).await?,
             copies,
             client,
+            _connection: connection,
         })
     }
 
-    /// Stores a batch, whole or not at all.
+    /// Stores a batch, whole or not at all. After an error the connection is of no more use.
     pub async fn commit(&mut self, batch: &Batch, who: &Identity) -> Result<Outcome, Error> {
+        // To give up here is safe: if the transaction commits all the same, the claims tell.
+        timeout(COMMIT_MAX, self.transact(batch, who)).await.map_err(|_| Error::Silent)?
+    }
+
+    async fn transact(&mut self, batch: &Batch, who: &Identity) -> Result<Outcome, Error> {
         let transaction = self.client.transaction().await?;
         let ranges: Vec<_> = batch.ranges().collect();
         let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
@@ -133,18 +161,27 @@ async fn copy(
 }
 
 /// Connects, and drives the connection on the runtime that this is called in.
-async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+async fn connect(config: &Config) -> Result<(Client, Connection), Error> {
     let mut config = config.clone();
     config.application_name("orbitstream receiver");
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move {
+    // A peer that has gone is noticed within half a minute, and a server that lost us ends our
+    // transaction, whose claims the retry would otherwise wait for.
+    config.tcp_user_timeout(SILENCE_MAX);
+    config.keepalives_idle(SILENCE_MAX / 2);
+    config.keepalives_interval(SILENCE_MAX / 6);
+    config.keepalives_retries(3);
+    let options = config.get_options().unwrap_or_default();
+    config.options(format!("{options} -c idle_in_transaction_session_timeout=60s").trim());
+    let connected = timeout(CONNECT_TIMEOUT, config.connect(NoTls)).await;
+    let (client, connection) = connected.map_err(|_| Error::Silent)??;
+    let driver = tokio::spawn(async move {
         // Its error reaches whoever waits for an answer, and is told there.
         let _told_elsewhere = connection.await;
     });
-    Ok(client)
+    Ok((client, Connection(driver)))
 }
 
 /// The server's own words where there are any: the driver's are just "db error".
@@ -182,4 +219,7 @@ const NAME_SATELLITES: &str = "
 const PIECE_OCTETS: usize = 128 * 1_024;
 /// Ends a binary COPY: a row of −1 fields.
 const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Far more than a batch takes, creation of a chunk included.
+const COMMIT_MAX: Duration = Duration::from_secs(60);

@@ -139,12 +139,6 @@ impl Tracker {
         (number, verdict, true)
     }
 
-    /// How many streams have been heard.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
     /// The counts of every stream and boot, in order of spacecraft, APID and time of the boot.
     #[must_use]
     pub fn summary(&self) -> Vec<StreamCounts> {

@@ -103,28 +103,23 @@ impl Writer {
     /// Stores the batch, however often that has to be tried; false when there is no time left.
     fn store_batch(&mut self) -> bool {
         let mut backoff = BACKOFF_MIN;
-        let mut failing_since = None;
+        let mut trouble: Option<Trouble> = None;
         while let Err(error) = self.try_store() {
             self.store = None;
-            let since = *failing_since.get_or_insert_with(|| {
-                tracing::error!("cannot store, will try again: {error}");
-                Instant::now()
-            });
+            let trouble = trouble.get_or_insert_with(Trouble::default);
             if self.setup.drain.is_over() {
-                tracing::error!(
-                    "gave up after {:.1?}: {} samples are not stored: {error}",
-                    since.elapsed(),
-                    self.batch.samples()
-                );
+                let (samples, cause) = (self.batch.samples(), trouble.cause(&error));
+                tracing::error!("gave up, {samples} samples are not stored: {cause}");
                 return false;
             }
+            trouble.tell(&error);
             // Jitter, so that the writers do not all come back at the same instant.
             let pause = rand::rng().random_range(backoff / 2..=backoff);
             thread::sleep(pause.min(self.setup.drain.left()));
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        if let Some(since) = failing_since {
-            tracing::info!("storing again after {:.1?}", since.elapsed());
+        if let Some(trouble) = trouble {
+            tracing::info!("storing again after {:.1?}", trouble.since.elapsed());
         }
         self.counts.committed += self.batch.stored();
         self.counts.quarantined += self.batch.quarantined();
@@ -137,14 +132,17 @@ impl Writer {
     fn try_store(&mut self) -> Result<(), Error> {
         let Setup { database, identity, drain, .. } = &self.setup;
         let (store, batch) = (&mut self.store, &self.batch);
-        self.runtime.block_on(async {
+        let attempt = async {
             let store = match store {
                 Some(store) => store,
                 None => store.insert(Store::connect(database).await?),
             };
+            store.commit(batch, identity).await.map(|_| ())
+        };
+        self.runtime.block_on(async {
             // A server that does not answer must not keep the station from ending.
             tokio::select! {
-                outcome = store.commit(batch, identity) => outcome.map(|_| ()),
+                outcome = attempt => outcome,
                 () = drain.over() => Err(Error::OutOfTime),
             }
         })
@@ -155,6 +153,41 @@ impl Writer {
     }
 }
 
+/// Why storing fails, told when it begins, when it changes and now and then.
+struct Trouble {
+    since: Instant,
+    told: Instant,
+    cause: String,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { since: now, told: now, cause: String::new() }
+    }
+}
+
+impl Trouble {
+    fn tell(&mut self, error: &Error) {
+        let cause = error.to_string();
+        if cause != self.cause || self.told.elapsed() >= TELL_PERIOD {
+            tracing::error!("cannot store, will try again: {cause}");
+            self.told = Instant::now();
+            self.cause = cause;
+        }
+    }
+
+    /// The last error that says more than that time is over.
+    fn cause(&self, error: &Error) -> String {
+        match error {
+            Error::OutOfTime if !self.cause.is_empty() => self.cause.clone(),
+            error => error.to_string(),
+        }
+    }
+}
+
+/// How often a lasting error is repeated in the log.
+const TELL_PERIOD: Duration = Duration::from_secs(30);
 /// How long an empty writer sleeps before it looks again.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);

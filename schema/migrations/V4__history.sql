@@ -140,3 +140,5 @@ BEGIN
     END IF;
 END
 $$;
+
+COMMENT ON TABLE station_health IS 'The ledger of the station, each second: every counter as its difference since the row before (lost can be negative, when late frames come), but pending as it stands. The refused frames stand under their reasons. What is stored after the last row of a run, at its end, is in no row';

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ArgAction;
+
 /// The file that the command line or the environment names.
 pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
     let mut arguments = arguments.iter();
@@ -42,6 +44,17 @@ pub(super) fn as_defaults(command: clap::Command, path: &Path) -> Result<clap::C
         let values = strings(value).ok_or_else(|| {
             format!("{shown}: `{key}` takes a string, a number, a boolean or a list of them")
         })?;
+        let is_list = |command: &clap::Command| {
+            let mut arguments = command.get_arguments();
+            let argument = arguments.find(|argument| argument.get_id() == &*id);
+            argument.is_some_and(|argument| matches!(argument.get_action(), ArgAction::Append))
+        };
+        if value.is_array() && !command.get_subcommands().any(is_list) {
+            return Err(format!("{shown}: `{key}` takes one value, no list"));
+        }
+        if values.is_empty() {
+            return Err(format!("{shown}: `{key}` needs at least one value"));
+        }
         let names: Vec<_> = command
             .get_subcommands()
             .filter(|command| takes(command))

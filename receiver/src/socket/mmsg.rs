@@ -114,12 +114,6 @@ impl Arrivals {
         })
     }
 
-    /// Whether every buffer was filled, so that there may be more.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.received == MESSAGES
-    }
-
     /// The drop counter that came with the last datagram.
     #[must_use]
     pub fn drops_reported(&self) -> Option<u32> {

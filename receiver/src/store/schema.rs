@@ -26,6 +26,9 @@ pub enum Error {
     /// The server did not answer, or answered with an error.
     #[error("{}", explain(.0))]
     Database(tokio_postgres::Error),
+    /// The server accepted the connection and then said nothing.
+    #[error("the database does not answer")]
+    Silent,
     /// A migration failed.
     #[error("a migration failed: {0}")]
     Migration(String),
@@ -63,6 +66,15 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
+impl From<super::Error> for Error {
+    fn from(error: super::Error) -> Self {
+        match error {
+            super::Error::Database(error) => Self::Database(error),
+            _ => Self::Silent,
+        }
+    }
+}
+
 /// The version that this program's migrations end in.
 #[must_use]
 pub fn current() -> u32 {
@@ -77,7 +89,9 @@ pub async fn migrate(
     database: &DatabaseOptions,
     periods: &PeriodOptions,
 ) -> Result<Migrated, Error> {
-    let mut client = connect(&database.database_url).await?;
+    let (mut client, _connection) = connect(&database.database_url).await?;
+    // Two at once would make the same objects; the lock goes with the connection.
+    client.execute("SELECT pg_advisory_lock(hashtext('orbitstream migrate'))", &[]).await?;
     let found = version(&client).await?;
     if let Some(found) = found.filter(|&found| found > current()) {
         return Err(Error::Newer { found });
@@ -109,7 +123,7 @@ pub async fn migrate(
 
 /// Whether the schema is the one this program writes to; if so, whether it has TimescaleDB.
 pub async fn check(config: &Config) -> Result<bool, Error> {
-    let client = connect(config).await?;
+    let (client, _connection) = connect(config).await?;
     match version(&client).await? {
         None => Err(Error::Missing),
         Some(found) if found < current() => Err(Error::Older { found }),
@@ -129,8 +143,13 @@ async fn version(client: &tokio_postgres::Client) -> Result<Option<u32>, tokio_p
 }
 
 async fn has_timescaledb(client: &tokio_postgres::Client) -> Result<bool, tokio_postgres::Error> {
-    let found = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')";
-    Ok(client.query_one(found, &[]).await?.get(0))
+    let catalogue = "SELECT to_regclass('timescaledb_information.hypertables')::text";
+    if client.query_one(catalogue, &[]).await?.get::<_, Option<String>>(0).is_none() {
+        return Ok(false);
+    }
+    let hypertable = "SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
+                                     WHERE hypertable_name = 'telemetry')";
+    Ok(client.query_one(hypertable, &[]).await?.get(0))
 }
 
 /// The message of the deepest cause, which is the server's.
