@@ -18,6 +18,8 @@ pub struct Constellation {
     start_unix_us: i64,
     seed: u64,
     members: Vec<Member>,
+    /// Streams of boots that are over.
+    ended: Vec<Stream>,
     last_us: i64,
 }
 
@@ -100,7 +102,13 @@ impl Constellation {
                 })
             })
             .collect::<Result<_, CannotFly>>()?;
-        Ok(Self { start_unix_us: origin.start_unix_us, seed: origin.seed, members, last_us: 0 })
+        Ok(Self {
+            start_unix_us: origin.start_unix_us,
+            seed: origin.seed,
+            members,
+            ended: Vec::new(),
+            last_us: 0,
+        })
     }
 
     /// How many satellites there are.
@@ -109,14 +117,43 @@ impl Constellation {
     }
 
     /// The next frame of satellite `index`, at `offset_us` from the start, which never goes back.
-    /// Every [`ATTITUDE_EVERY`]th frame of a satellite is attitude, the others are health.
+    /// Every [`ATTITUDE_EVERY`]th frame of a boot is attitude, the others are health.
     ///
     /// # Panics
     /// When there is no such satellite.
+    #[inline]
     pub fn frame(&mut self, index: usize, offset_us: i64) -> Frame {
+        let member = &self.members[index];
+        let number = member.health + member.attitude;
+        self.frame_of(index, is_attitude(number), offset_us)
+    }
+
+    /// A frame of kind `apid`, health unless it is attitude, although its turn may be later: to end
+    /// a stream before the satellite reboots or the flight is over.
+    ///
+    /// # Panics
+    /// When there is no such satellite.
+    pub fn extra_frame(&mut self, index: usize, apid: Apid) -> Frame {
+        self.frame_of(index, apid == attitude::KIND.apid, self.last_us)
+    }
+
+    /// Satellite `index` starts again: the boot count rises and both counters start at 0. The
+    /// streams that have ended with that are returned.
+    ///
+    /// # Panics
+    /// When there is no such satellite.
+    pub fn reboot(&mut self, index: usize) -> Vec<Stream> {
+        let member = &mut self.members[index];
+        let ended: Vec<_> = member.streams().collect();
+        member.boot_count = member.boot_count.wrapping_add(1);
+        (member.health, member.attitude) = (0, 0);
+        self.ended.extend(&ended);
+        ended
+    }
+
+    fn frame_of(&mut self, index: usize, is_attitude: bool, offset_us: i64) -> Frame {
         let member = &mut self.members[index];
         let number = member.spacecraft.number();
-        let is_attitude = (member.health + member.attitude) % ATTITUDE_EVERY == ATTITUDE_EVERY - 1;
         let (apid, count) = if is_attitude {
             (attitude::KIND.apid, &mut member.attitude)
         } else {
@@ -148,25 +185,47 @@ impl Constellation {
         self.last_us
     }
 
-    /// What each stream that has begun has sent, by satellite and APID.
+    /// What each stream has sent that has begun: those that are over first, then by satellite and
+    /// APID.
     pub fn streams(&self) -> impl Iterator<Item = Stream> {
-        self.members.iter().flat_map(|member| {
-            [(health::KIND.apid, member.health), (attitude::KIND.apid, member.attitude)]
-                .into_iter()
-                .filter(|&(_, generated)| generated > 0)
-                .map(|(apid, generated)| Stream {
-                    spacecraft: member.spacecraft,
-                    apid,
-                    boot_count: member.boot_count,
-                    generated,
-                })
-        })
+        self.ended.iter().copied().chain(self.members.iter().flat_map(Member::streams))
     }
 
     /// Frames of all streams so far.
     pub fn generated(&self) -> u64 {
         self.streams().map(|stream| stream.generated).sum()
     }
+}
+
+impl Member {
+    /// Its streams of this boot that have begun.
+    fn streams(&self) -> impl Iterator<Item = Stream> {
+        [(health::KIND.apid, self.health), (attitude::KIND.apid, self.attitude)]
+            .into_iter()
+            .filter(|&(_, generated)| generated > 0)
+            .map(|(apid, generated)| Stream {
+                spacecraft: self.spacecraft,
+                apid,
+                boot_count: self.boot_count,
+                generated,
+            })
+    }
+}
+
+/// Of `frames` that a satellite makes in one boot, how many come after the one with this number
+/// and are of its kind.
+pub fn frames_after(number: u64, frames: u64) -> u64 {
+    let passed = number + 1;
+    let attitude = (frames / ATTITUDE_EVERY).saturating_sub(passed / ATTITUDE_EVERY);
+    if is_attitude(number) {
+        attitude
+    } else {
+        frames.saturating_sub(passed).saturating_sub(attitude)
+    }
+}
+
+fn is_attitude(number: u64) -> bool {
+    number % ATTITUDE_EVERY == ATTITUDE_EVERY - 1
 }
 
 impl Frame {
@@ -185,7 +244,7 @@ const LAST_MOMENT: CdsTime = CdsTime { day: u16::MAX, ms: 86_399_999, us: 999 };
 
 #[cfg(test)]
 mod tests {
-    use super::{Constellation, Origin};
+    use super::{Constellation, Origin, frames_after, is_attitude};
     use crate::orbit::walker;
     use protocol::{Datagram, Frame};
 
@@ -235,5 +294,36 @@ mod tests {
         };
         assert_eq!(frames(1), frames(1));
         assert_ne!(frames(1), frames(2));
+    }
+
+    #[test]
+    fn what_comes_after_is_known() {
+        for frames in 0..45 {
+            for number in 0..frames {
+                let kind = is_attitude(number);
+                let after = (number + 1..frames).filter(|&other| is_attitude(other) == kind);
+                assert_eq!(frames_after(number, frames), after.count() as u64);
+            }
+        }
+        assert!(frames_after(1_000, u64::MAX) > u64::MAX / 2);
+        assert_eq!(frames_after(10, 5), 0);
+    }
+
+    #[test]
+    fn a_reboot_starts_new_streams() {
+        let mut constellation = constellation(2, ORIGIN);
+        for k in 0..30 {
+            constellation.frame(k % 2, k as i64);
+        }
+        let ended = constellation.reboot(1);
+        let name = |stream: &super::Stream| (stream.spacecraft.number(), stream.apid.number());
+        assert_eq!(ended.iter().map(name).collect::<Vec<_>>(), [(2, 100), (2, 101)]);
+        let frame = constellation.frame(1, 30);
+        assert_eq!((frame.apid.number(), frame.sequence.value()), (100, 0));
+        let streams: Vec<_> =
+            constellation.streams().map(|s| (name(&s), s.boot_count, s.generated)).collect();
+        let current = [((1, 100), 7, 14), ((1, 101), 7, 1), ((2, 100), 8, 1)];
+        assert_eq!(streams[..2], [((2, 100), 7, 14), ((2, 101), 7, 1)]);
+        assert_eq!(streams[2..], current);
     }
 }

@@ -1,7 +1,8 @@
-//! Frames to datagrams: so many whole frames back to back, in the order they are sent.
+//! Frames to datagrams: so many whole frames back to back, in the order they are sent. Damage is
+//! done last, when it is known what lies beside it.
 
 use crate::{
-    constellation::Frame,
+    fault::damage::{Damage, inflict},
     sink::{Datagram, Sink, SinkError},
 };
 use protocol::FRAME_OCTETS_MAX;
@@ -13,6 +14,9 @@ pub struct Packer {
     octets: Vec<u8>,
     frames: usize,
     offset_us: i64,
+    /// What will be done to which frame, by its first octet.
+    damages: Vec<(usize, Damage)>,
+    damaged: Vec<u8>,
 }
 
 impl Packer {
@@ -23,14 +27,26 @@ impl Packer {
             octets: Vec::with_capacity(DATAGRAM_OCTETS_MAX),
             frames: 0,
             offset_us: 0,
+            damages: Vec::new(),
+            damaged: Vec::new(),
         }
     }
 
-    /// Adds a frame; a datagram that is full with it leaves at the frame's time.
-    pub fn push(&mut self, frame: &Frame, sink: &mut impl Sink) -> Result<(), SinkError> {
-        self.octets.extend_from_slice(frame.octets());
+    /// Adds a whole frame, to be damaged when the datagram leaves. One that is full with it leaves
+    /// at once, at `offset_us`.
+    pub fn push(
+        &mut self,
+        frame: &[u8],
+        damage: Option<Damage>,
+        offset_us: i64,
+        sink: &mut impl Sink,
+    ) -> Result<(), SinkError> {
+        if let Some(damage) = damage {
+            self.damages.push((self.octets.len(), damage));
+        }
+        self.octets.extend_from_slice(frame);
         self.frames += 1;
-        self.offset_us = frame.offset_us;
+        self.offset_us = offset_us;
         if self.frames < self.frames_per_datagram {
             return Ok(());
         }
@@ -42,11 +58,14 @@ impl Packer {
         if self.frames == 0 {
             return Ok(());
         }
-        let sent = sink.send(&Datagram {
-            octets: &self.octets,
-            frames: self.frames,
-            offset_us: self.offset_us,
-        });
+        let octets = if self.damages.is_empty() {
+            &self.octets
+        } else {
+            inflict(&self.octets, &mut self.damages, &mut self.damaged);
+            self.damages.clear();
+            &self.damaged
+        };
+        let sent = sink.send(&Datagram { octets, frames: self.frames, offset_us: self.offset_us });
         self.octets.clear();
         self.frames = 0;
         sent

@@ -2,6 +2,15 @@
 //!
 //! A clock that was held up is caught up with: what is due is sent at once, never more. With a
 //! schedule, what is made does not depend on the clock, only when it leaves does.
+//!
+//! However a flight ends, every stream ends with a frame that was sent clean and in order. Where
+//! the end is planned, by count, duration or scenario, that is the stream's last planned frame.
+//! Where it is not (a signal, or a duration at full speed), and some stream's newest frame suffered
+//! a fault or frames of it are still held back, these are sent, and one more frame of the stream is
+//! made and sent clean, also by a satellite that is silent: the flight then makes up to two frames
+//! a satellite more than it would have. Without faults nothing is added.
+
+mod clock;
 
 use core::{
     sync::atomic::{AtomicBool, Ordering},
@@ -11,77 +20,19 @@ use core::{
 use crate::{
     constellation::Constellation,
     datagram::Packer,
+    fault::{APIDS, Injector},
+    itinerary::{Itinerary, Pace, Phase},
     schedule::Schedule,
     sink::{Sink, SinkError},
 };
-
-/// How fast frames are made, and how many.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// By schedule.
-    Scheduled {
-        /// When each frame is due.
-        schedule: Schedule,
-        /// Ends after so many frames.
-        frames: u64,
-    },
-    /// As fast as they can be made and sent. Simulated time follows the clock, so that it does not
-    /// run ahead of it however many frames there are; what is made then depends on the machine.
-    Unlimited {
-        /// Simulated seconds per second.
-        speed: f64,
-        /// Ends after so many frames.
-        frames: u64,
-        /// Ends after so long.
-        duration: Duration,
-    },
-}
-
-/// What time it is.
-pub trait Clock {
-    /// Time since the start of the flight.
-    fn elapsed(&self) -> Duration;
-    /// Waits so long.
-    fn sleep(&mut self, duration: Duration);
-}
-
-/// The wall clock.
-#[derive(Debug)]
-pub struct WallClock(std::time::Instant);
-
-impl WallClock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self(std::time::Instant::now())
-    }
-}
-
-impl Clock for WallClock {
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn sleep(&mut self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-}
-
-/// A clock for which everything is due: nobody waits for what goes to a file.
-#[derive(Debug)]
-pub struct NoWaiting;
-
-impl Clock for NoWaiting {
-    fn elapsed(&self) -> Duration {
-        Duration::MAX
-    }
-
-    fn sleep(&mut self, _: Duration) {}
-}
+pub use clock::{Clock, NoWaiting, WallClock};
 
 /// One flight, from the first frame to the last.
 pub struct Flight<'a, S, C> {
     /// Who flies.
     pub constellation: &'a mut Constellation,
+    /// What becomes of frames on their way, if anything.
+    pub faults: Option<&'a mut Injector>,
     /// How frames are put together.
     pub packer: Packer,
     /// Where datagrams go.
@@ -94,24 +45,62 @@ pub struct Flight<'a, S, C> {
     pub watch: &'a mut dyn FnMut(u64),
 }
 
+/// A phase, and who sends in it.
+struct Leg<'a> {
+    phase: &'a Phase,
+    active: Vec<usize>,
+}
+
 impl<S: Sink, C: Clock> Flight<'_, S, C> {
-    /// Flies to the end of `pace` or until it is stopped. Whatever was made has left when it returns
-    /// without an error.
-    pub fn fly(&mut self, pace: &Pace) -> Result<(), SinkError> {
-        match *pace {
-            Pace::Scheduled { schedule, frames } => self.scheduled(&schedule, frames)?,
-            Pace::Unlimited { speed, frames, duration } => {
-                self.unlimited(speed, frames, duration)?;
+    /// Flies to the end of `itinerary` or until it is stopped. Whatever was made has left when it
+    /// returns without an error.
+    pub fn fly(&mut self, itinerary: &Itinerary) -> Result<(), SinkError> {
+        let satellites = self.constellation.satellites();
+        if let Some(faults) = &mut self.faults {
+            for index in 0..satellites {
+                faults.plan(index, itinerary.frames_of_boot(0, index));
             }
         }
-        self.packer.flush(self.sink)?;
-        self.sink.flush()
+        let mut made = 0;
+        for (number, phase) in itinerary.phases().iter().enumerate() {
+            self.wait_until(phase.start);
+            if self.is_stopped() {
+                break;
+            }
+            for &index in &phase.reboot {
+                self.reboot(index, itinerary.frames_of_boot(number, index))?;
+            }
+            if let Some(faults) = &mut self.faults {
+                faults.set_rates(phase.rates);
+            }
+            let leg = Leg { phase, active: phase.active(satellites) };
+            made = match phase.pace {
+                Pace::Scheduled { schedule, frames } => {
+                    self.scheduled(&leg, &schedule, frames, made)?
+                }
+                Pace::Unlimited { speed, frames, duration } => {
+                    self.unlimited(&leg, speed, frames, duration, made)?
+                }
+            };
+            self.leave()?;
+        }
+        for index in 0..satellites {
+            self.end_streams(index)?;
+        }
+        self.leave()
     }
 
-    fn scheduled(&mut self, schedule: &Schedule, frames: u64) -> Result<(), SinkError> {
+    /// Flies a phase by schedule; `before` frames were made before it. Returns those made after it.
+    fn scheduled(
+        &mut self,
+        leg: &Leg<'_>,
+        schedule: &Schedule,
+        frames: u64,
+        before: u64,
+    ) -> Result<u64, SinkError> {
         let mut next = 0;
         while next < frames && !self.is_stopped() {
-            let now = self.clock.elapsed();
+            let now = self.clock.elapsed().saturating_sub(leg.phase.start);
             let due = schedule.due(now).min(frames);
             if due <= next {
                 let wait = schedule.instant(next).saturating_sub(now);
@@ -120,21 +109,32 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
             }
             let batch_end = due.min(next + BATCH_FRAMES);
             for number in next..batch_end {
-                self.make(number, schedule.simulated_us(number))?;
+                let offset_us = leg.phase.start_us.saturating_add(schedule.simulated_us(number));
+                self.make(leg, number, offset_us)?;
             }
             next = batch_end;
             self.sink.flush()?;
-            (self.watch)(next);
+            (self.watch)(before + next);
         }
-        Ok(())
+        Ok(before + next)
     }
 
-    /// The frames of a batch are dated evenly over the time the batch before it took.
-    fn unlimited(&mut self, speed: f64, frames: u64, duration: Duration) -> Result<(), SinkError> {
+    /// The same at full speed. The frames of a batch are dated evenly over the time the batch
+    /// before it took.
+    fn unlimited(
+        &mut self,
+        leg: &Leg<'_>,
+        speed: f64,
+        frames: u64,
+        duration: Duration,
+        before: u64,
+    ) -> Result<u64, SinkError> {
+        // With nobody to send, there is nothing but time to pass.
+        let frames = if leg.active.is_empty() { 0 } else { frames };
         let mut next = 0;
         let mut from_us = 0.0;
         while next < frames && !self.is_stopped() {
-            let now = self.clock.elapsed();
+            let now = self.clock.elapsed().saturating_sub(leg.phase.start);
             if now >= duration {
                 break;
             }
@@ -143,19 +143,66 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
             for place in 0..batch {
                 let share = place as f64 / batch as f64;
                 let offset_us = (from_us + (until_us - from_us) * share) as i64;
-                self.make(next + place, offset_us)?;
+                self.make(leg, next + place, leg.phase.start_us.saturating_add(offset_us))?;
             }
             from_us = until_us;
             next += batch;
-            (self.watch)(next);
+            (self.watch)(before + next);
+        }
+        Ok(before + next)
+    }
+
+    fn make(&mut self, leg: &Leg<'_>, number: u64, offset_us: i64) -> Result<(), SinkError> {
+        let index = leg.active[(number % leg.active.len() as u64) as usize];
+        let frame = self.constellation.frame(index, offset_us);
+        match &mut self.faults {
+            None => self.packer.push(frame.octets(), None, offset_us, self.sink),
+            Some(faults) => faults.pass(index, &frame, |frame, damage| {
+                self.packer.push(frame.octets(), damage, offset_us, self.sink)
+            }),
+        }
+    }
+
+    fn reboot(&mut self, index: usize, frames: u64) -> Result<(), SinkError> {
+        self.end_streams(index)?;
+        let ended = self.constellation.reboot(index);
+        if let Some(faults) = &mut self.faults {
+            faults.reboot(index, &ended, frames);
         }
         Ok(())
     }
 
-    fn make(&mut self, number: u64, offset_us: i64) -> Result<(), SinkError> {
-        let satellite = (number % self.constellation.satellites() as u64) as usize;
-        let frame = self.constellation.frame(satellite, offset_us);
-        self.packer.push(&frame, self.sink)
+    /// Ends the streams of a satellite with a clean frame each, where they do not end so already.
+    fn end_streams(&mut self, index: usize) -> Result<(), SinkError> {
+        let Some(faults) = &mut self.faults else {
+            return Ok(());
+        };
+        for apid in APIDS {
+            if faults.may_end(index, apid) {
+                continue;
+            }
+            let frame = self.constellation.extra_frame(index, apid);
+            faults.pass_last(index, &frame, |sent, damage| {
+                self.packer.push(sent.octets(), damage, frame.offset_us, self.sink)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything leave that was made.
+    fn leave(&mut self) -> Result<(), SinkError> {
+        self.packer.flush(self.sink)?;
+        self.sink.flush()
+    }
+
+    fn wait_until(&mut self, start: Duration) {
+        while !self.is_stopped() {
+            let rest = start.saturating_sub(self.clock.elapsed());
+            if rest.is_zero() {
+                break;
+            }
+            self.clock.sleep(rest.clamp(TICK, STOP_LATENCY));
+        }
     }
 
     fn is_stopped(&self) -> bool {
@@ -172,10 +219,11 @@ const BATCH_FRAMES: u64 = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH_FRAMES, Clock, Flight, Pace, TICK};
+    use super::{BATCH_FRAMES, Clock, Flight, Itinerary, Pace, TICK};
     use crate::{
         constellation::{Constellation, Origin},
         datagram::Packer,
+        fault::Rates,
         orbit::walker,
         schedule::Schedule,
         sink::{Datagram, Sink, SinkError},
@@ -232,13 +280,14 @@ mod tests {
         let late = Duration::from_micros(late_us);
         Flight {
             constellation: &mut constellation,
+            faults: None,
             packer: Packer::new(1),
             sink: &mut log,
             clock: FakeClock { now, late },
             stop: &AtomicBool::new(false),
             watch: &mut |_| {},
         }
-        .fly(pace)
+        .fly(&Itinerary::of_one(3, *pace, Rates::default()))
         .unwrap();
         log.came
     }

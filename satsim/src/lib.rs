@@ -1,19 +1,23 @@
 //! The OrbitStream constellation: satellites that fly, and the packets they send.
 //!
-//! Data flows one way: [`constellation`] (simulated time to frames) → [`datagram`] (frames to
-//! datagrams) → [`sink`] (the network, a pcap file), driven by [`flight`] at the [`schedule`]'s
-//! pace. Everything up to the sink is a function of the [`plan`]: no clock, no I/O, so the same
-//! plan makes the same bytes.
+//! Data flows one way: [`constellation`] (simulated time to frames) → [`fault`] (what becomes of
+//! them) → [`datagram`] (frames to datagrams) → [`sink`] (the network, a pcap file), driven by
+//! [`flight`] along the [`itinerary`] at the [`schedule`]'s pace. Everything up to the sink is a
+//! function of the [`plan`]: no clock, no I/O, so the same plan makes the same bytes.
 #![forbid(unsafe_code)]
 
 pub mod constellation;
 pub mod datagram;
+pub mod fault;
 pub mod flight;
+pub mod itinerary;
 pub mod options;
 pub mod orbit;
 pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod satellite;
+pub mod scenario;
 pub mod schedule;
 pub mod sink;
+pub mod verify;

@@ -17,26 +17,49 @@ use jiff::Timestamp;
 use satsim::{
     constellation::Constellation,
     datagram::Packer,
+    fault::Injector,
     flight::{Clock, Flight, NoWaiting, WallClock},
     options::{Options, Target},
     plan::Plan,
     progress::Progress,
     report::Report,
     sink::{Outlet, Sink as _, SinkError, pcap::Pcap, udp::Udp},
+    verify::{self, VerifyOptions},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+/// Flies a constellation of satellites and sends its telemetry over UDP.
+#[derive(Debug, clap::Parser)]
+#[command(name = "satsim", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Compare what was sent with what a ground station has stored; exit code 0 when all agrees
+    Verify(VerifyOptions),
+}
+
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
             eprintln!("{}; see satsim --help", one_line(&error.to_string()));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match launch(&options) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match &cli.command {
+        Some(Command::Verify(options)) => verify::run(options).map_err(anyhow::Error::from),
+        None => launch(&cli.options).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE
@@ -75,21 +98,27 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     let mut constellation = Constellation::new(plan.origin, orbits)?;
     announce(&plan, &constellation, options, now);
 
+    let mut injector = plan
+        .itinerary
+        .has_faults()
+        .then(|| Injector::new(plan.origin.seed, constellation.satellites()));
     let mut progress = Progress::start(plan.frames());
     let mut watch = |frames| progress.update(frames);
-    let packer = Packer::new(usize::from(options.frames_per_datagram));
+    let faults = injector.as_mut();
     let landed = if outlet.udp.is_some() {
         let clock = WallClock::start();
-        fly(&plan, &mut constellation, &mut outlet, packer, clock, &stop, &mut watch)
+        fly(&plan, &mut constellation, faults, &mut outlet, clock, &stop, &mut watch)
     } else {
-        fly(&plan, &mut constellation, &mut outlet, packer, NoWaiting, &stop, &mut watch)
+        fly(&plan, &mut constellation, faults, &mut outlet, NoWaiting, &stop, &mut watch)
     };
     let took = progress.finish();
     let sent = outlet.frames_sent();
 
     // A flight that failed half-way still says what it did.
     if let Some((path, file)) = report {
-        let report = Report::new(&plan.origin, &constellation, sent);
+        let frames_per_datagram = plan.frames_per_datagram;
+        let report =
+            Report::new(&plan.origin, &constellation, injector.as_ref(), sent, frames_per_datagram);
         serde_json::to_writer_pretty(BufWriter::new(file), &report)
             .with_context(|| report_failed(path))?;
     }
@@ -110,13 +139,14 @@ fn launch(options: &Options) -> anyhow::Result<()> {
 fn fly(
     plan: &Plan,
     constellation: &mut Constellation,
+    faults: Option<&mut Injector>,
     sink: &mut Outlet,
-    packer: Packer,
     clock: impl Clock,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(u64),
 ) -> Result<(), SinkError> {
-    Flight { constellation, packer, sink, clock, stop, watch }.fly(&plan.pace)
+    let packer = Packer::new(usize::from(plan.frames_per_datagram));
+    Flight { constellation, faults, packer, sink, clock, stop, watch }.fly(&plan.itinerary)
 }
 
 /// The first address of the target, IPv4 before IPv6: a station listens on IPv4 by default.

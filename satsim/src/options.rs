@@ -4,7 +4,9 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{constellation::SATELLITES_MAX, datagram::FRAMES_PER_DATAGRAM_MAX};
+use crate::{
+    constellation::SATELLITES_MAX, datagram::FRAMES_PER_DATAGRAM_MAX, fault::options::FaultOptions,
+};
 
 /// Flies a constellation of satellites and sends its telemetry over UDP.
 #[derive(Clone, Debug, clap::Parser)]
@@ -35,27 +37,27 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// Frames in each datagram
-    #[arg(long, value_name = "N", default_value_t = 1,
+    /// Frames in each datagram [default: 1]
+    #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=FRAMES_PER_DATAGRAM_MAX as i64))]
-    pub frames_per_datagram: u16,
+    pub frames_per_datagram: Option<u16>,
 
     /// Simulated time at the start, such as 2026-01-01T00:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub start: Option<Timestamp>,
 
-    /// Simulated seconds per second
-    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
-    pub speed: f64,
+    /// Simulated seconds per second [default: 1]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub speed: Option<f64>,
 
     /// How often each satellite has started [default: Unix seconds now, modulo 65536]
     #[arg(long, value_name = "N")]
     pub boot: Option<u16>,
 
-    /// What noise and differences are drawn from: the same options with the same --start, --boot
-    /// and --seed send the same bytes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    /// What noise, differences and faults are drawn from: the same options with the same --start,
+    /// --boot and --seed send the same bytes [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 
     /// Orbits from a file of two-line element sets, instead of a Walker constellation
     #[arg(long, value_name = "FILE")]
@@ -69,6 +71,15 @@ pub struct Options {
     /// Write what was sent, stream by stream, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+
+    /// Fly in phases from a TOML file, which may also hold the options above and below; those on
+    /// the command line override its own, but not what a phase says
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "count"])]
+    pub scenario: Option<PathBuf>,
+
+    /// What is done to the frames.
+    #[command(flatten)]
+    pub faults: FaultOptions,
 }
 
 /// Where to send, not yet resolved.
@@ -101,13 +112,15 @@ impl FromStr for Target {
 }
 
 fn positive(text: &str) -> Result<f64, &'static str> {
-    text.parse()
-        .ok()
-        .filter(|&value: &f64| value.is_finite() && value > 0.0)
-        .ok_or("expected a number above 0, such as 10 or 0.1")
+    above_zero(text.parse().unwrap_or(f64::NAN))
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn above_zero(value: f64) -> Result<f64, &'static str> {
+    let is_usable = value.is_finite() && value > 0.0;
+    is_usable.then_some(value).ok_or("expected a number above 0, such as 10 or 0.1")
+}
+
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if span > Duration::ZERO => Ok(span),
         Ok(_) => Err("expected more than no time".into()),
@@ -115,7 +128,7 @@ fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn moment(text: &str) -> Result<Timestamp, &'static str> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, &'static str> {
     text.parse().map_err(|_| "expected an RFC 3339 time, such as 2026-01-01T00:00:00Z")
 }
 
@@ -166,6 +179,15 @@ mod tests {
             "--target=10015",
             "--unlimited --rate=1",
             "--duration=1s --count=1",
+            "--drop=1.1",
+            "--drop=-0.1",
+            "--corrupt=x",
+            "--reorder-depth=0",
+            "--reorder-depth=1025",
+            "--burst-loss=0.1",
+            "--burst-loss=0.1,2",
+            "--scenario=f --count=1",
+            "--scenario=f --duration=1s",
             "--no-such-option",
         ] {
             let arguments = core::iter::once("satsim").chain(wrong.split(' '));

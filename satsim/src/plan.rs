@@ -1,15 +1,19 @@
 //! What the options mean together: everything that decides what is sent, settled before the start.
 
-use std::{fs::File, io::Read as _, path::Path, time::Duration};
+mod orbits;
+mod phases;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::{
     constellation::Origin,
-    flight::Pace,
+    fault::options::TooMany,
+    itinerary::{Itinerary, Pace},
     options::{Options, Target},
-    orbit::{NotAnOrbit, Orbit, tle, walker},
-    schedule::Schedule,
+    orbit::{NotAnOrbit, Orbit, tle},
+    scenario::{Scenario, ScenarioError},
 };
 
 /// A flight that can be flown.
@@ -19,14 +23,20 @@ pub struct Plan {
     pub origin: Origin,
     /// One for each satellite.
     pub orbits: Vec<Orbit>,
-    /// How fast, and how many frames.
-    pub pace: Pace,
+    /// How fast, how many frames, and what becomes of them.
+    pub itinerary: Itinerary,
+    /// Frames in each datagram.
+    pub frames_per_datagram: u16,
     /// Where to send, if at all.
     pub target: Option<Target>,
-    /// Whether the number of frames was asked for, by count or by duration.
-    has_count: bool,
     /// Port of the target, also when nothing is sent there.
     pub port: u16,
+    /// Whether the number of frames is known.
+    has_count: bool,
+    /// Simulated seconds per second.
+    speed: f64,
+    /// When the scenario ends, on the clock.
+    end: Option<Duration>,
 }
 
 /// Options that contradict each other, or ask for what is not there.
@@ -45,6 +55,10 @@ pub enum PlanError {
     TleTooFew(String, usize),
     #[error("{0} holds {1} satellites; give --satellites 65535 or fewer")]
     TleTooMany(String, usize),
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Faults(#[from] TooMany),
     #[error("a satellite's orbit cannot be computed: {0}")]
     Orbit(#[from] NotAnOrbit),
     #[error("--start is outside what frames and captures can date; give one from 1970 to 2105")]
@@ -59,53 +73,75 @@ pub enum PlanError {
 impl Plan {
     /// What `options` ask for, when it is `now`.
     pub fn new(options: &Options, now: Timestamp) -> Result<Self, PlanError> {
+        let Some(path) = &options.scenario else {
+            return Self::settle(options, None, now);
+        };
+        let scenario = Scenario::read(path)?;
+        let mut completed = options.clone();
+        scenario.complete(&mut completed);
+        Self::settle(&completed, Some(&scenario), now)
+    }
+
+    fn settle(
+        options: &Options,
+        scenario: Option<&Scenario>,
+        now: Timestamp,
+    ) -> Result<Self, PlanError> {
         let is_sending = options.target.is_some() || options.pcap.is_none();
+        let has_end = options.count.is_some() || options.duration.is_some() || scenario.is_some();
         if !is_sending && options.unlimited {
             return Err(PlanError::UnlimitedFile);
         }
-        if !is_sending && options.count.is_none() && options.duration.is_none() {
+        if !is_sending && !has_end {
             return Err(PlanError::EndlessFile);
         }
         let start_unix_us = options.start.unwrap_or(now).as_microsecond();
         if !(0..END_UNIX_US).contains(&start_unix_us) {
             return Err(PlanError::Start);
         }
-        let orbits = orbits(options, start_unix_us)?;
-        let pace = pace(options, orbits.len(), END_UNIX_US - start_unix_us)?;
+        let orbits = orbits::orbits(options, start_unix_us)?;
+        let (satellites, room_us) = (orbits.len(), END_UNIX_US - start_unix_us);
+        let itinerary = match scenario {
+            Some(scenario) => phases::of_scenario(scenario, options, satellites, room_us)?,
+            None => phases::of_options(options, satellites, room_us)?,
+        };
         let target = options.target.clone().unwrap_or_default();
         Ok(Self {
             origin: Origin {
                 start_unix_us,
-                seed: options.seed,
+                seed: options.seed.unwrap_or(SEED_DEFAULT),
                 boot_count: options.boot.unwrap_or(now.as_second().rem_euclid(1 << 16) as u16),
             },
             orbits,
-            pace,
-            has_count: options.count.is_some()
-                || (options.duration.is_some() && !options.unlimited),
+            itinerary,
+            frames_per_datagram: options.frames_per_datagram.unwrap_or(1),
+            has_count: options.count.is_some() || (has_end && !options.unlimited),
             port: target.port,
             target: is_sending.then_some(target),
+            speed: options.speed.unwrap_or(1.0),
+            end: scenario.map(|scenario| scenario.phases.iter().map(|p| p.duration).sum()),
         })
     }
 
     /// How many frames it will be, when that is known.
     pub fn frames(&self) -> Option<u64> {
-        self.has_count.then_some(match self.pace {
-            Pace::Scheduled { frames, .. } | Pace::Unlimited { frames, .. } => frames,
-        })
+        self.has_count.then(|| self.itinerary.frames())
     }
 
     /// How far simulated time will be ahead of the clock at most, µs, when it is `now`; negative
     /// when it stays behind.
     pub fn ahead_us(&self, now: Timestamp) -> i64 {
         let at_start = self.origin.start_unix_us - now.as_microsecond();
-        let (wall, simulated_us) = match self.pace {
-            Pace::Scheduled { schedule, frames } => {
-                (schedule.instant(frames - 1), schedule.simulated_us(frames - 1))
-            }
-            Pace::Unlimited { speed, duration, .. } => {
-                (duration, (duration.as_secs_f64() * speed * 1e6) as i64)
-            }
+        let in_wall = |wall: Duration| (wall, (wall.as_secs_f64() * self.speed * 1e6) as i64);
+        let (wall, simulated_us) = match (self.end, self.itinerary.phases()) {
+            (Some(end), _) => in_wall(end),
+            (None, [phase, ..]) => match phase.pace {
+                Pace::Scheduled { schedule, frames } => {
+                    (schedule.instant(frames - 1), schedule.simulated_us(frames - 1))
+                }
+                Pace::Unlimited { duration, .. } => in_wall(duration),
+            },
+            (None, []) => (Duration::ZERO, 0),
         };
         let gained_us =
             simulated_us.saturating_sub(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX));
@@ -113,80 +149,14 @@ impl Plan {
     }
 }
 
-/// Pace, ended by the calendar when the options do not end it before.
-fn pace(options: &Options, satellites: usize, room_us: i64) -> Result<Pace, PlanError> {
-    let room = Duration::from_secs_f64((room_us as f64 / 1e6 / options.speed).min(FOREVER_S));
-    if options.duration.is_some_and(|duration| duration > room) {
-        return Err(PlanError::End);
-    }
-    // A second less than there is room for, so that no rounding goes beyond it.
-    let endless = room.saturating_sub(Duration::from_secs(1));
-    let duration = options.duration.unwrap_or(endless);
-    if options.unlimited {
-        return Ok(Pace::Unlimited {
-            speed: options.speed,
-            frames: options.count.unwrap_or(u64::MAX),
-            duration,
-        });
-    }
-    let rate = options.rate.unwrap_or(RATE_DEFAULT);
-    let schedule = Schedule::new(satellites, rate, options.speed);
-    let frames = match options.count {
-        Some(count) => count,
-        None => schedule.count_within(duration).max(1),
-    };
-    if schedule.simulated_us(frames - 1) >= room_us {
-        return Err(PlanError::End);
-    }
-    Ok(Pace::Scheduled { schedule, frames })
-}
-
-fn orbits(options: &Options, start_unix_us: i64) -> Result<Vec<Orbit>, PlanError> {
-    let wanted = options.satellites.map(usize::from);
-    let Some(path) = &options.tle else {
-        let count = wanted.unwrap_or(SATELLITES_DEFAULT);
-        return (0..count).map(|index| Ok(walker::orbit(index, count, start_unix_us)?)).collect();
-    };
-    let name = path.display().to_string();
-    let text = read(path).map_err(|error| PlanError::TleUnreadable(name.clone(), error))?;
-    let mut orbits =
-        tle::parse(&text).map_err(|error| PlanError::TleMalformed(name.clone(), error))?;
-    match wanted {
-        Some(wanted) if wanted > orbits.len() => {
-            return Err(PlanError::TleTooFew(name, orbits.len()));
-        }
-        Some(wanted) => orbits.truncate(wanted),
-        None if orbits.len() > usize::from(u16::MAX) => {
-            return Err(PlanError::TleTooMany(name, orbits.len()));
-        }
-        None => {}
-    }
-    Ok(orbits)
-}
-
-/// Reads a text of at most [`TLE_OCTETS_MAX`], whatever the file claims to be.
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let octets = File::open(path)?.take(TLE_OCTETS_MAX + 1).read_to_string(&mut text)?;
-    if octets as u64 > TLE_OCTETS_MAX {
-        return Err(std::io::Error::other("it is larger than 64 MiB"));
-    }
-    Ok(text)
-}
-
-/// Longer than any flight, and short enough to be computed with: a thousand years.
-const FOREVER_S: f64 = 3e10;
-const SATELLITES_DEFAULT: usize = 100;
-const RATE_DEFAULT: f64 = 10.0;
-/// Several times all that is in orbit.
-const TLE_OCTETS_MAX: u64 = 64 << 20;
+const SEED_DEFAULT: u64 = 1;
 /// 2106-01-01T00:00:00Z: the seconds of a pcap file are 32 bits and end a month later.
 const END_UNIX_US: i64 = 4_291_747_200_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::{Plan, PlanError};
-    use crate::{flight::Pace, options::Options};
+    use crate::{itinerary::Pace, options::Options};
     use clap::Parser as _;
     use jiff::Timestamp;
 
@@ -208,7 +178,7 @@ mod tests {
         assert_eq!(plan.frames(), None);
         assert_eq!(plan.origin.start_unix_us, now().as_microsecond());
         assert_eq!(i64::from(plan.origin.boot_count), now().as_second() % 65_536);
-        let Pace::Scheduled { schedule, .. } = plan.pace else {
+        let Pace::Scheduled { schedule, .. } = plan.itinerary.phases()[0].pace else {
             panic!("not scheduled");
         };
         assert!((schedule.frames_per_s() - 1_000.0).abs() < f64::EPSILON);
@@ -236,7 +206,7 @@ mod tests {
                 panic!("{fits}");
             };
             assert_eq!(plan.frames(), None);
-            if let Pace::Scheduled { schedule, frames } = plan.pace {
+            if let Pace::Scheduled { schedule, frames } = plan.itinerary.phases()[0].pace {
                 let last_us = schedule.simulated_us(frames - 1);
                 assert!(last_us < super::END_UNIX_US - plan.origin.start_unix_us, "{fits}");
             }

@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::constellation::{Constellation, Origin};
+pub use crate::fault::Faults;
+use crate::{
+    constellation::{Constellation, Origin},
+    fault::Injector,
+};
 use protocol::Sequence;
 
 /// What was sent, and what was done to it.
@@ -19,9 +23,11 @@ pub struct Report {
     pub generated: u64,
     /// Frames that left: that the kernel took, or the file when nothing was sent.
     pub sent: u64,
-    /// Damage done on purpose, over all streams.
+    /// Frames in each datagram.
+    pub frames_per_datagram: u16,
+    /// What was done to frames on purpose, over all streams.
     pub faults: Faults,
-    /// Each kind of each satellite.
+    /// Each kind of each satellite, boot after boot.
     pub streams: Vec<StreamReport>,
     /// Events that were put into the readings on purpose: none.
     pub anomalies: [(); 0],
@@ -42,42 +48,48 @@ pub struct StreamReport {
     pub last: u32,
     /// Frames made.
     pub generated: u64,
-    /// Damage done to them on purpose.
+    /// What was done to them on purpose.
     #[serde(flatten)]
     pub faults: Faults,
 }
 
-/// Frames that were damaged on purpose. None are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Faults {
-    pub dropped: u64,
-    pub corrupted: u64,
-    pub truncated: u64,
-    pub duplicated: u64,
-    pub reordered: u64,
-}
-
 impl Report {
-    /// The report of what `constellation` has done, of which `sent` frames have left.
-    pub fn new(origin: &Origin, constellation: &Constellation, sent: u64) -> Self {
-        let streams = constellation.streams().map(|stream| StreamReport {
-            satellite_id: stream.spacecraft.to_string(),
-            apid: stream.apid.number(),
-            boot_count: stream.boot_count,
-            first: 0,
-            last: ((stream.generated - 1) % u64::from(Sequence::MODULUS)) as u32,
-            generated: stream.generated,
-            faults: Faults::default(),
-        });
+    /// The report of what `constellation` has done and `injector` has done to it, of which `sent`
+    /// frames have left.
+    pub fn new(
+        origin: &Origin,
+        constellation: &Constellation,
+        injector: Option<&Injector>,
+        sent: u64,
+        frames_per_datagram: u16,
+    ) -> Self {
+        let mut all: Vec<_> = constellation.streams().collect();
+        // Stable, so that boots stay in order.
+        all.sort_by_key(|stream| (stream.spacecraft, stream.apid));
+        let mut faults = Faults::default();
+        let mut streams = Vec::with_capacity(all.len());
+        for stream in all {
+            let done = injector.map(|injector| injector.faults(&stream)).unwrap_or_default();
+            faults += done;
+            streams.push(StreamReport {
+                satellite_id: stream.spacecraft.to_string(),
+                apid: stream.apid.number(),
+                boot_count: stream.boot_count,
+                first: 0,
+                last: ((stream.generated - 1) % u64::from(Sequence::MODULUS)) as u32,
+                generated: stream.generated,
+                faults: done,
+            });
+        }
         Self {
             seed: origin.seed,
             start: rfc3339(origin.start_unix_us),
             end: rfc3339(origin.start_unix_us.saturating_add(constellation.last_us())),
             generated: constellation.generated(),
             sent,
-            faults: Faults::default(),
-            streams: streams.collect(),
+            frames_per_datagram,
+            faults,
+            streams,
             anomalies: [],
         }
     }

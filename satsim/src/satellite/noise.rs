@@ -43,6 +43,12 @@ impl Noise {
         low + (high - low) * (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// One of the numbers below `end`, evenly; 0 when there is none. `end` is far below 2^32, so
+    /// the remainder does not show.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
     /// An angle, radians.
     pub fn angle(&mut self) -> f64 {
         self.uniform(0.0, TAU)

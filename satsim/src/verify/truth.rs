@@ -1,0 +1,73 @@
+//! What was sent, as the flight's report says it. Fields that are not compared are not read.
+
+use serde::Deserialize;
+
+use crate::report::Faults;
+
+/// One stream in one boot, the key of every comparison.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+pub struct StreamKey {
+    /// The satellite, as `SAT-01`.
+    pub satellite_id: String,
+    /// The kind.
+    pub apid: u16,
+    /// The boot.
+    pub boot_count: u16,
+}
+
+/// The report of a flight.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Truth {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// Simulated time of the first frame, RFC 3339.
+    pub start: String,
+    /// Simulated time of the last frame, RFC 3339.
+    pub end: String,
+    /// Frames made.
+    pub generated: u64,
+    /// Frames that left.
+    pub sent: u64,
+    /// Frames in each datagram; reports of old do not say.
+    pub frames_per_datagram: Option<u16>,
+    /// Damage done on purpose, over all streams.
+    pub faults: Faults,
+    /// Each stream.
+    pub streams: Vec<TrueStream>,
+}
+
+/// One stream of a flight.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrueStream {
+    /// Which.
+    #[serde(flatten)]
+    pub key: StreamKey,
+    /// Full sequence counter of the first frame.
+    pub first: u32,
+    /// Full sequence counter of the last frame.
+    pub last: u32,
+    /// Frames made.
+    pub generated: u64,
+    /// Damage done to them on purpose.
+    #[serde(flatten)]
+    pub faults: Faults,
+}
+
+impl Faults {
+    /// Frames that cannot be stored any more.
+    pub fn gone(&self) -> u64 {
+        self.dropped + self.damaged()
+    }
+
+    /// Frames that arrive, but not as they were made.
+    pub fn damaged(&self) -> u64 {
+        self.corrupted + self.truncated
+    }
+}
+
+impl TrueStream {
+    /// Rows that a station that loses nothing stores; none if the report contradicts itself.
+    pub fn rows(&self) -> Option<u64> {
+        self.generated.checked_sub(self.faults.gone())
+    }
+}
