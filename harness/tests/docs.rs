@@ -87,6 +87,7 @@ fn options() -> Result<BTreeMap<String, Vec<String>>> {
         ("receiver", &["run", "--help"]),
         ("receiver", &["migrate", "--help"]),
         ("satsim", &["--help"]),
+        ("satsim", &["verify", "--help"]),
     ] {
         let output = Command::new(sibling(program)?).args(arguments).output()?;
         ensure!(output.status.success(), "{program} {arguments:?}");
