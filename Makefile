@@ -2,6 +2,11 @@
 
 # Ends the demo after this many seconds; without it, Ctrl-C does.
 DEMO_SECONDS ?=
+# The stress tests: `full` for every combination, words that a case's description must hold, and
+# what the faults are drawn from.
+STRESS ?=
+CASES ?=
+STRESS_SEED ?= 1
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
@@ -9,10 +14,10 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz
+.PHONY: help demo test stress lint bench fuzz generate grafana-shots
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C or DEMO_SECONDS
 	@scripts/setup.sh postgres
@@ -20,9 +25,14 @@ demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C
 	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
 
 test: ## Runs all tests
-	@scripts/setup.sh postgres tshark oracles tiers
+	@scripts/setup.sh postgres tshark oracles network tiers
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
+
+stress: ## Loses packets on purpose, in many ways; STRESS=full for all, CASES="reorder 5000" for some
+	@scripts/setup.sh postgres network
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	@STRESS=$(STRESS) STRESS_SEED=$(STRESS_SEED) exec $(target)/release/stress $(CASES)
 
 lint: ## Checks format, lints, documentation, licences and sources of dependencies
 	@scripts/setup.sh cargo-deny
@@ -45,3 +55,11 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 		echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \
 		cargo fuzz run "$$name" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+generate: ## Writes the files that come from the packet declarations
+	cargo run -p orbitstream-harness --bin generate
+
+grafana-shots: ## Draws every dashboard with live data (needs Grafana and Chromium on the PATH)
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/grafana-shots

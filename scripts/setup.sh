@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the project needs and this machine lacks, saying what and why.
 #
-#     scripts/setup.sh [postgres] [tshark] [oracles] [cargo-deny] [cargo-fuzz] [tiers]
+#     scripts/setup.sh [postgres] [tshark] [oracles] [network] [cargo-deny] [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
@@ -108,6 +108,17 @@ setup_oracles() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+setup_network() {
+    if [ "$(id -u)" -ne 0 ]; then
+        say 'the tests over a network of their own need root: without it they say so and do nothing'
+        return
+    fi
+    if ! have ip || ! have tc; then
+        apt_install 'the stress tests make a network of their own' iproute2
+    fi
+    have nft || apt_install 'the stress tests lose packets on purpose' nftables
+}
+
 # cargo_tool NAME VERSION WHY
 cargo_tool() {
     local program=$tools/bin/$1
@@ -124,6 +135,31 @@ setup_cargo_deny() {
 
 setup_cargo_fuzz() {
     cargo_tool cargo-fuzz "$cargo_fuzz_version" 'runs the fuzz targets'
+}
+
+# Whether tests can have a network of their own.
+network_tier() {
+    local name=orbitstream-tier-$$ program
+    if [ "$(id -u)" -ne 0 ]; then
+        printf 'needs root'
+        return
+    fi
+    for program in ip tc nft; do
+        if ! have "$program"; then
+            printf 'no %s: scripts/setup.sh network' "$program"
+            return
+        fi
+    done
+    if ! ip netns add "$name" 2>/dev/null; then
+        printf 'no network namespaces can be made here'
+        return
+    fi
+    if tc -n "$name" qdisc add dev lo root netem 2>/dev/null; then
+        printf 'namespaces, nftables, tbf, netem'
+    else
+        printf 'namespaces, nftables, tbf; this kernel has no netem'
+    fi
+    ip netns del "$name"
 }
 
 # Which tests can run on this machine, and what the others would need.
@@ -147,6 +183,7 @@ show_tiers() {
     else
         printf '  %-12s %s\n' tshark 'missing: scripts/setup.sh tshark'
     fi
+    printf '  %-12s %s\n' network "$(network_tier)"
     if [ -x "$oracles/bin/python" ]; then
         printf '  %-12s %s\n' oracles "$("$oracles/bin/python" --version)"
     else
@@ -160,9 +197,10 @@ for what in "$@"; do
     postgres) setup_postgres ;;
     tshark) setup_tshark ;;
     oracles) setup_oracles ;;
+    network) setup_network ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres tshark oracles cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres tshark oracles network cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

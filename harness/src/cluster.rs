@@ -97,11 +97,7 @@ impl Cluster {
             &[
                 &pg_ctl.to_string_lossy(),
                 &folder.data().to_string_lossy(),
-                &if folder.temporary {
-                    folder.path.to_string_lossy()
-                } else {
-                    "".into()
-                },
+                &if folder.temporary { folder.path.to_string_lossy() } else { "".into() },
             ],
             user,
             Some(lock),
@@ -131,21 +127,32 @@ impl Cluster {
 
     /// Connection URL of another role by TCP. Neither name nor password is escaped.
     pub fn url_as(&self, role: &str, password: Option<&str>, database: &str) -> String {
-        let password = password
-            .map(|password| format!(":{password}"))
-            .unwrap_or_default();
-        format!(
-            "postgres://{role}{password}@127.0.0.1:{}/{database}",
-            self.port
-        )
+        let password = password.map(|password| format!(":{password}")).unwrap_or_default();
+        format!("postgres://{role}{password}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Connection URL of a role by the Unix socket, for this machine's root and the server's own
+    /// user, whatever network namespace they are in. No password is asked for there.
+    pub fn url_by_socket(&self, role: &str, database: &str) -> Result<String> {
+        let socket = self.folder.socket_folder();
+        if socket.is_empty() {
+            bail!("the cluster's folder has too long a name for a Unix socket");
+        }
+        let host: String = socket
+            .bytes()
+            .map(|octet| match octet {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' => {
+                    char::from(octet).to_string()
+                }
+                _ => format!("%{octet:02X}"),
+            })
+            .collect();
+        Ok(format!("postgres://{role}@{host}:{}/{database}", self.port))
     }
 
     /// Makes an empty database.
     pub fn create_database(&self, name: &str) -> Result<()> {
-        self.sql(
-            "postgres",
-            &format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")),
-        )?;
+        self.sql("postgres", &format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")))?;
         Ok(())
     }
 
@@ -172,9 +179,7 @@ impl Cluster {
             let message = String::from_utf8_lossy(&output.stderr);
             bail!("{}\n(in database {database})", message.trim());
         }
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
     /// A `psql` for the given URL that reads statements from its standard input, takes no settings
@@ -188,20 +193,15 @@ impl Cluster {
 
     /// Stops the server; its folder stays.
     pub fn stop(&self, mode: StopMode) -> Result<()> {
-        self.pg_ctl(&["-m", mode.name(), "stop"])
-            .context("PostgreSQL does not stop")
+        self.pg_ctl(&["-m", mode.name(), "stop"]).context("PostgreSQL does not stop")
     }
 
     /// Starts the server again on the same port, after [`Cluster::stop`].
     pub fn start_again(&self) -> Result<()> {
         let log = self.folder.log();
-        self.pg_ctl(&["-l", &log.to_string_lossy(), "start"])
-            .with_context(|| {
-                format!(
-                    "PostgreSQL does not start; the end of its log:\n{}",
-                    self.folder.log_tail()
-                )
-            })
+        self.pg_ctl(&["-l", &log.to_string_lossy(), "start"]).with_context(|| {
+            format!("PostgreSQL does not start; the end of its log:\n{}", self.folder.log_tail())
+        })
     }
 
     /// Lets the server crash and recover.
@@ -228,12 +228,7 @@ impl Cluster {
         let mut command = self.server_program("initdb");
         command
             .args(["--no-locale", "--encoding=UTF8", "--no-instructions"])
-            .args([
-                "--auth-local=trust",
-                "--auth-host=scram-sha-256",
-                "--username",
-                OWNER,
-            ])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256", "--username", OWNER])
             .arg("--pwfile")
             .arg(self.folder.password_file())
             .arg("--pgdata")
@@ -253,8 +248,7 @@ impl Cluster {
     fn start_on_free_port(&mut self, options: &ClusterOptions) -> Result<()> {
         for attempt in 1.. {
             self.port = free_port()?;
-            self.folder
-                .configure(options, self.port, self.timescaledb)?;
+            self.folder.configure(options, self.port, self.timescaledb)?;
             // What an earlier attempt or run has logged does not explain this one.
             match fs::remove_file(self.folder.log()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -272,18 +266,12 @@ impl Cluster {
     }
 
     fn port_was_taken(&self) -> bool {
-        self.folder
-            .log_tail()
-            .contains("could not bind IPv4 address")
+        self.folder.log_tail().contains("could not bind IPv4 address")
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.server_program("pg_ctl");
-        command
-            .arg("-D")
-            .arg(self.folder.data())
-            .arg("-w")
-            .args(arguments);
+        command.arg("-D").arg(self.folder.data()).arg("-w").args(arguments);
         run(&mut command)
     }
 

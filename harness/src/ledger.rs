@@ -12,10 +12,7 @@ use serde::de::DeserializeOwned;
 
 /// The receiver's counters, as in `GET /stats` and in its report.
 #[derive(Debug, Clone, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names are the ledger's, documented in docs/operations.md"
-)]
+#[allow(missing_docs, reason = "the names are the ledger's, documented in docs/operations.md")]
 pub struct Counters {
     pub datagrams: u64,
     pub bytes: u64,

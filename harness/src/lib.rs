@@ -7,12 +7,19 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod generate;
+pub mod judges;
 pub mod ledger;
+pub mod network;
 pub mod program;
+pub mod relay;
 pub mod station;
+pub mod stress;
+pub mod verification;
 pub mod watchdog;
 
 pub use cluster::{Cluster, ClusterOptions, StopMode};
 pub use ledger::{Counters, Truth};
 pub use program::Program;
 pub use station::{Constellation, Station};
+pub use verification::{Reports, Verification};

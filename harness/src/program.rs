@@ -54,13 +54,7 @@ impl Program {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let id = child.id().to_string();
-        let mut program = Self {
-            name,
-            child,
-            log: log.to_owned(),
-            watchdog: None,
-            status: None,
-        };
+        let mut program = Self { name, child, log: log.to_owned(), watchdog: None, status: None };
         program.watchdog = Some(Watchdog::start(KILL, &[&id], None, None)?);
         Ok(program)
     }
@@ -86,11 +80,7 @@ impl Program {
     /// An error with the end of the log if the program has ended.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.ended()? {
-            bail!(
-                "{} has ended ({status}); the end of its log:\n{}",
-                self.name,
-                self.log_tail()
-            );
+            bail!("{} has ended ({status}); the end of its log:\n{}", self.name, self.log_tail());
         }
         Ok(())
     }
@@ -100,6 +90,20 @@ impl Program {
         if self.ended()?.is_none() {
             kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
         }
+        Ok(())
+    }
+
+    /// Stops the program where it is, as a machine that hangs does, until [`Program::resume`].
+    pub fn pause(&mut self) -> Result<()> {
+        self.check_running()?;
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGSTOP)?;
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.check_running()?;
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGCONT)?;
         Ok(())
     }
 
@@ -126,11 +130,7 @@ impl Program {
     pub fn wait_for_success(&mut self, duration_max: Duration) -> Result<()> {
         let status = self.wait(duration_max)?;
         if !status.success() {
-            bail!(
-                "{} failed ({status}); the end of its log:\n{}",
-                self.name,
-                self.log_tail()
-            );
+            bail!("{} failed ({status}); the end of its log:\n{}", self.name, self.log_tail());
         }
         Ok(())
     }
@@ -184,9 +184,7 @@ mod tests {
     fn what_it_printed_explains_a_failure() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let mut program = shell("echo reason >&2; exit 3", &folder.path().join("log"))?;
-        let error = program
-            .wait_for_success(Duration::from_secs(10))
-            .expect_err("exit code 3");
+        let error = program.wait_for_success(Duration::from_secs(10)).expect_err("exit code 3");
         assert!(error.to_string().contains("reason"), "{error}");
         assert!(program.check_running().is_err());
         Ok(())
@@ -224,10 +222,7 @@ mod tests {
                 .is_ok_and(|stat| !stat.contains(") Z "))
         };
         while runs() {
-            assert!(
-                start.elapsed() < Duration::from_secs(10),
-                "{child} still runs"
-            );
+            assert!(start.elapsed() < Duration::from_secs(10), "{child} still runs");
         }
         Ok(())
     }

@@ -16,6 +16,11 @@ use crate::{Counters, Program, Truth};
 /// The usual ports, which the demo takes if they are free.
 pub const USUAL_PORTS: (u16, u16) = (10_015, 3_000);
 
+/// The reports' names in the folder that a program was started with.
+pub const RECEIVER_REPORT: &str = "receiver.json";
+/// See [`RECEIVER_REPORT`].
+pub const SATSIM_REPORT: &str = "satsim.json";
+
 /// How long the station may take to be ready, to be done with what was sent, and to stop.
 const READY_DURATION_MAX: Duration = Duration::from_secs(30);
 const QUIET_DURATION_MAX: Duration = Duration::from_secs(20);
@@ -78,7 +83,7 @@ impl Station {
     ) -> Result<Self> {
         let target = free_address(telemetry_port, |address| UdpSocket::bind(address).is_ok())?;
         let http_address = free_address(http_port, |address| TcpListener::bind(address).is_ok())?;
-        let report = fresh(folder, "receiver.json")?;
+        let report = fresh(folder, RECEIVER_REPORT)?;
         let program = Program::start(
             Command::new(sibling("receiver")?)
                 .arg("run")
@@ -95,13 +100,7 @@ impl Station {
             .http_status_as_error(false)
             .build()
             .new_agent();
-        Ok(Self {
-            program,
-            http,
-            http_address,
-            target,
-            report,
-        })
+        Ok(Self { program, http, http_address, target, report })
     }
 
     /// The process.
@@ -177,10 +176,7 @@ impl Station {
     pub fn post(&self, body: impl AsRef<[u8]>) -> Result<(u16, String)> {
         let url = format!("http://{}/telemetry", self.http_address);
         let mut answer = self.http.post(&url).send(body.as_ref())?;
-        Ok((
-            answer.status().as_u16(),
-            answer.body_mut().read_to_string()?,
-        ))
+        Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
     }
 
     /// Asks for a page; an answer other than 200 is an error.
@@ -205,7 +201,7 @@ pub struct Constellation {
 impl Constellation {
     /// Starts satellites that send to `target`.
     pub fn start(target: &str, folder: &Path, options: &[&str]) -> Result<Self> {
-        let report = fresh(folder, "satsim.json")?;
+        let report = fresh(folder, SATSIM_REPORT)?;
         let program = Program::start(
             Command::new(sibling("satsim")?)
                 .args(["--target", target])
@@ -219,16 +215,23 @@ impl Constellation {
 
     /// Lets satellites fly that stop by themselves, and gives back what they sent.
     pub fn fly(target: &str, folder: &Path, options: &[&str]) -> Result<Truth> {
-        let mut constellation = Self::start(target, folder, options)?;
-        constellation
-            .program
-            .wait_for_success(FLIGHT_DURATION_MAX)?;
-        read_report(&constellation.report)
+        Self::start(target, folder, options)?.land()
+    }
+
+    /// The process.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
     }
 
     /// An error if it has ended.
     pub fn check_running(&mut self) -> Result<()> {
         self.program.check_running()
+    }
+
+    /// Waits until the satellites have stopped by themselves, and gives back what they sent.
+    pub fn land(mut self) -> Result<Truth> {
+        self.program.wait_for_success(FLIGHT_DURATION_MAX)?;
+        read_report(&self.report)
     }
 
     /// Stops the satellites and gives back what they sent.

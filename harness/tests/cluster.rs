@@ -36,28 +36,16 @@ fn a_failed_statement_is_an_error_and_ends_the_script() -> Result<()> {
         .sql("postgres", "SELECT 1 / 0; CREATE TABLE never (n int)")
         .expect_err("a division by zero");
     assert!(error.to_string().contains("division by zero"), "{error}");
-    assert_eq!(
-        cluster.sql("postgres", "SELECT to_regclass('never') IS NULL")?,
-        "t"
-    );
+    assert_eq!(cluster.sql("postgres", "SELECT to_regclass('never') IS NULL")?, "t");
     Ok(())
 }
 
 #[test]
 fn only_tcp_asks_for_the_password() -> Result<()> {
     let cluster = Cluster::start()?;
-    let run = |url: &str| {
-        Command::new("sh")
-            .arg("-c")
-            .arg(url)
-            .stdin(Stdio::null())
-            .output()
-    };
+    let run = |url: &str| Command::new("sh").arg("-c").arg(url).stdin(Stdio::null()).output();
 
-    let by_socket = run(&format!(
-        "{} -Atc 'SELECT 7'",
-        cluster.psql_command("postgres")
-    ))?;
+    let by_socket = run(&format!("{} -Atc 'SELECT 7'", cluster.psql_command("postgres")))?;
     assert_eq!(String::from_utf8_lossy(&by_socket.stdout).trim(), "7");
 
     let wrong = cluster.url_as("orbitstream", Some("wrong"), "postgres");
@@ -82,9 +70,7 @@ fn is_gone_after_a_panic() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let outcome = thread::spawn(move || {
         let cluster = Cluster::start().expect("a cluster");
-        sender
-            .send(Remains::of(&cluster).expect("a process id"))
-            .expect("a listener");
+        sender.send(Remains::of(&cluster).expect("a process id")).expect("a listener");
         panic::resume_unwind(Box::new("as if a test had failed"));
     })
     .join();
@@ -105,10 +91,7 @@ fn is_gone_after_its_owner_was_killed() -> Result<()> {
         .find_map(|line| Some(line.split_once("owner: ")?.1.to_owned()))
         .expect("the owner says where its cluster is");
     let (server, directory) = line.split_once(' ').expect("two fields");
-    let remains = Remains {
-        server: server.parse()?,
-        directory: directory.into(),
-    };
+    let remains = Remains { server: server.parse()?, directory: directory.into() };
     assert!(remains.are_there());
 
     owner.kill()?;
@@ -150,17 +133,11 @@ fn a_given_folder_is_kept_and_has_one_owner() -> Result<()> {
     cluster.sql("postgres", "CREATE TABLE kept AS SELECT 42 AS n")?;
     let url = cluster.url("postgres");
     let error = Cluster::start_in(&folder).expect_err("it has an owner");
-    assert!(
-        error.to_string().contains("in use by another cluster"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("in use by another cluster"), "{error}");
     assert_eq!(cluster.sql("postgres", "SELECT n FROM kept")?, "42");
     drop(cluster);
     assert!(folder.join("data/PG_VERSION").exists());
-    assert!(
-        !folder.join("data/postmaster.pid").exists(),
-        "the server was stopped"
-    );
+    assert!(!folder.join("data/postmaster.pid").exists(), "the server was stopped");
 
     let again = Cluster::start_in(&folder)?;
     assert_eq!(again.sql("postgres", "SELECT n FROM kept")?, "42");
@@ -174,10 +151,7 @@ fn a_folder_with_other_things_is_refused() -> Result<()> {
     let parent = open_folder()?;
     fs::write(parent.path().join("thesis.txt"), "precious")?;
     let error = Cluster::start_in(parent.path()).expect_err("not an empty folder");
-    assert!(
-        error.to_string().contains("holds something else"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("holds something else"), "{error}");
     assert!(parent.path().join("thesis.txt").exists());
     Ok(())
 }
@@ -221,33 +195,21 @@ struct Remains {
 impl Remains {
     fn of(cluster: &Cluster) -> Result<Self> {
         let file = cluster.directory().join("data/postmaster.pid");
-        let id = fs::read_to_string(file)?
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .parse()?;
-        Ok(Self {
-            server: id,
-            directory: cluster.directory().to_owned(),
-        })
+        let id = fs::read_to_string(file)?.lines().next().unwrap_or_default().parse()?;
+        Ok(Self { server: id, directory: cluster.directory().to_owned() })
     }
 
     fn are_there(&self) -> bool {
         // Nobody may have collected the exit status yet: a zombie is gone.
         let status = fs::read_to_string(format!("/proc/{}/stat", self.server)).unwrap_or_default();
-        let runs = status
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| !rest.starts_with('Z'));
+        let runs = status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'));
         runs || self.directory.exists()
     }
 
     fn wait_until_gone(&self) {
         let start = Instant::now();
         while self.are_there() {
-            assert!(
-                start.elapsed() < CLEAN_UP_DURATION_MAX,
-                "still there: {self:?}"
-            );
+            assert!(start.elapsed() < CLEAN_UP_DURATION_MAX, "still there: {self:?}");
             thread::sleep(Duration::from_millis(20));
         }
     }

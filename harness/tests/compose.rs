@@ -20,24 +20,16 @@ fn every_broken_rule_is_refused() {
     let mut accepted = Vec::new();
     for &(file, from, to, complaint) in BREAKS {
         let original = fs::read_to_string(root().join(file)).expect("a file of the repository");
-        assert!(
-            original.contains(from),
-            "{file} no longer has {from:?}: adapt this test"
-        );
+        assert!(original.contains(from), "{file} no longer has {from:?}: adapt this test");
         let output = check(&["--as", file], &original.replacen(from, to, 1));
         let said = text(&output);
         let refused = output.status.code() == Some(1) && !said.contains("Traceback");
         if !refused || !said.contains(complaint) {
-            accepted.push(format!(
-                "{file}: {from:?} -> {to:?}\n  want: {complaint}\n  said: {said}"
-            ));
+            accepted
+                .push(format!("{file}: {from:?} -> {to:?}\n  want: {complaint}\n  said: {said}"));
         }
     }
-    assert!(
-        accepted.is_empty(),
-        "not refused as they should be:\n{}",
-        accepted.join("\n")
-    );
+    assert!(accepted.is_empty(), "not refused as they should be:\n{}", accepted.join("\n"));
 }
 
 /// Runs the check on the repository, with `stdin` for the file that `arguments` name.
@@ -59,9 +51,7 @@ fn check(arguments: &[&str], stdin: &str) -> Output {
         .expect("the oracles' Python starts");
     // Taken and dropped, so that the end of the text is seen.
     let mut input = child.stdin.take().expect("a pipe");
-    input
-        .write_all(stdin.as_bytes())
-        .expect("the check reads its input");
+    input.write_all(stdin.as_bytes()).expect("the check reads its input");
     drop(input);
     child.wait_with_output().expect("the check ends")
 }
@@ -72,10 +62,7 @@ fn text(output: &Output) -> String {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
 
 const COMPOSE: &str = "compose.yaml";

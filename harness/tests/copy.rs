@@ -25,9 +25,7 @@ const SAMPLES: u32 = 2_000;
 #[test]
 fn the_same_rows_as_the_drivers_own_writer() -> Result<()> {
     let name = database(Tables::Plain)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for kind in KINDS {
         let twin = format!("{}_twin", kind.table);
         cluster().sql(&name, &format!("CREATE TABLE {twin} (LIKE {})", kind.table))?;
@@ -37,10 +35,7 @@ fn the_same_rows_as_the_drivers_own_writer() -> Result<()> {
                     (SELECT count(*) FROM (TABLE {0} EXCEPT ALL TABLE {twin}) a)",
             kind.table
         );
-        assert_eq!(
-            cluster().sql(&name, &difference)?,
-            format!("{SAMPLES}|{SAMPLES}|0")
-        );
+        assert_eq!(cluster().sql(&name, &difference)?, format!("{SAMPLES}|{SAMPLES}|0"));
     }
     Ok(())
 }
@@ -60,17 +55,12 @@ async fn store_both_ways(url: &str, kind: &Kind, twin: &str) -> Result<()> {
     assert_eq!(sink.finish().await?, u64::from(SAMPLES));
 
     let columns = telemetry_columns(kind).join(", ");
-    let sink = client
-        .copy_in(&format!("COPY {twin} ({columns}) FROM STDIN BINARY"))
-        .await?;
+    let sink = client.copy_in(&format!("COPY {twin} ({columns}) FROM STDIN BINARY")).await?;
     let writer = BinaryCopyInWriter::new(sink, &types(kind));
     tokio::pin!(writer);
     for record in records() {
         let row = row(&record);
-        let row: Vec<_> = row
-            .iter()
-            .map(|value| value.as_ref() as &(dyn ToSql + Sync))
-            .collect();
+        let row: Vec<_> = row.iter().map(|value| value.as_ref() as &(dyn ToSql + Sync)).collect();
         writer.as_mut().write(&row).await?;
     }
     assert_eq!(writer.finish().await?, u64::from(SAMPLES));
@@ -135,14 +125,8 @@ fn random_frame<'a>(kind: &Kind, number: u32, out: &'a mut [u8; FRAME_OCTETS_MAX
 }
 
 fn types(kind: &Kind) -> Vec<Type> {
-    let fixed = [
-        Type::TIMESTAMPTZ,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TIMESTAMPTZ,
-        Type::INT4,
-        Type::INT4,
-    ];
+    let fixed =
+        [Type::TIMESTAMPTZ, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ, Type::INT4, Type::INT4];
     let channels = kind.columns().map(|(_, column)| match column {
         Column::SmallInt => Type::INT2,
         Column::Real => Type::FLOAT4,
@@ -165,7 +149,7 @@ fn row(record: &Record<'_>) -> Vec<Value> {
         Sample::Frame(frame) => {
             row.push(Box::new(frame.sequence().value() as i32));
             row.push(Box::new(i32::from(frame.boot_count())));
-            row.extend(values(frame).into_iter());
+            row.extend(values(frame));
         }
         Sample::Sparse(sample) => {
             row.push(Box::new(None::<i32>));

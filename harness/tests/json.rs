@@ -10,9 +10,7 @@ use support::{Ground, tables};
 fn one_sample_is_one_row() -> Result<()> {
     for tables in tables() {
         let ground = Ground::start(tables, &[])?;
-        let (status, answer) = ground
-            .station
-            .post(r#"{"satellite_id": "SAT-01", "temp": 50}"#)?;
+        let (status, answer) = ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 50}"#)?;
         assert_eq!((status, answer.as_str()), (200, r#"{"accepted":1}"#));
         let array = r#"[{"satellite_id": "SAT-02", "time": "2026-01-01T00:00:00Z", "q0": 0.5},
                         {"satellite_id": "SAT-03", "mode": 2, "charging": true}]"#;
@@ -49,14 +47,8 @@ fn one_sample_is_one_row() -> Result<()> {
             sql("SELECT mode, charging, cpu_temp FROM telemetry WHERE satellite_id = 'SAT-03'")?,
             "2|t|"
         );
-        assert_eq!(
-            sql("SELECT satellite_id, q0, q1 FROM attitude")?,
-            "SAT-02|0.5|"
-        );
-        assert_eq!(
-            sql("SELECT name FROM satellite ORDER BY 1")?,
-            "SAT-01\nSAT-02\nSAT-03"
-        );
+        assert_eq!(sql("SELECT satellite_id, q0, q1 FROM attitude")?, "SAT-02|0.5|");
+        assert_eq!(sql("SELECT name FROM satellite ORDER BY 1")?, "SAT-01\nSAT-02\nSAT-03");
     }
     Ok(())
 }
@@ -69,34 +61,14 @@ fn wrong_bodies_get_their_status_and_store_nothing() -> Result<()> {
         ("{\"satellite_id\": ", 400, "bad JSON"),
         ("\u{1}", 400, "bad JSON"),
         (r#"{"satellite_id": "SAT-01", "tmp": 50}"#, 422, "tmp"),
-        (
-            r#"{"satellite_id": "SPUTNIK", "temp": 50}"#,
-            422,
-            "satellite_id",
-        ),
-        (
-            r#"{"satellite_id": "SAT-101", "temp": 50}"#,
-            422,
-            "satellite_id",
-        ),
+        (r#"{"satellite_id": "SPUTNIK", "temp": 50}"#, 422, "satellite_id"),
+        (r#"{"satellite_id": "SAT-101", "temp": 50}"#, 422, "satellite_id"),
         (r#"{"temp": 50}"#, 422, "satellite_id"),
         (r#"{"satellite_id": "SAT-01", "temp": 5000}"#, 422, "temp"),
         (r#"{"satellite_id": "SAT-01"}"#, 422, "channels"),
-        (
-            r#"{"satellite_id": "SAT-01", "temp": 5, "q0": 1}"#,
-            422,
-            "table",
-        ),
-        (
-            r#"{"satellite_id": "SAT-01", "temp": 5, "cpu_temp": 5}"#,
-            422,
-            "temp",
-        ),
-        (
-            r#"{"satellite_id": "SAT-01", "temp": 5, "time": "now"}"#,
-            422,
-            "time",
-        ),
+        (r#"{"satellite_id": "SAT-01", "temp": 5, "q0": 1}"#, 422, "table"),
+        (r#"{"satellite_id": "SAT-01", "temp": 5, "cpu_temp": 5}"#, 422, "temp"),
+        (r#"{"satellite_id": "SAT-01", "temp": 5, "time": "now"}"#, 422, "time"),
         (
             r#"[{"satellite_id": "SAT-01", "temp": 5}, {"satellite_id": "SAT-01", "temp": "x"}]"#,
             422,
@@ -144,7 +116,5 @@ fn a_full_queue_is_told_and_takes_no_part_of_an_array() -> Result<()> {
 /// The date, so that the sample lies in the station's window.
 fn today() -> String {
     let sql = "SELECT to_char(now() at time zone 'UTC', 'YYYY-MM-DD')";
-    support::cluster()
-        .sql("postgres", sql)
-        .expect("the server answers")
+    support::cluster().sql("postgres", sql).expect("the server answers")
 }

@@ -243,8 +243,8 @@ fn track(seed: u32) -> Value {
         let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(octets).next(|_| true) else {
             unreachable!("an emitted frame is good");
         };
-        let tracked = tracker.track(&frame);
-        let (verdict, missing) = match tracked.verdict {
+        let found = tracker.track(&frame);
+        let (verdict, missing) = match found.verdict {
             Verdict::Next => ("next", 0),
             Verdict::Gap { missed } => ("gap", missed),
             Verdict::Late => ("late", 0),
@@ -257,7 +257,7 @@ fn track(seed: u32) -> Value {
             sequence.value(),
             verdict,
             missing,
-            tracked.is_reset
+            found.is_reset
         ]));
     }
     Value::Array(frames)

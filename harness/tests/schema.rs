@@ -37,10 +37,7 @@ fn migrations_make_hypertables_where_timescaledb_is() -> Result<()> {
             "SELECT hypertable_name, column_name, time_interval
              FROM timescaledb_information.dimensions ORDER BY 1",
         )?;
-        assert_eq!(
-            dimensions,
-            "attitude|time|06:00:00\ntelemetry|time|06:00:00"
-        );
+        assert_eq!(dimensions, "attitude|time|06:00:00\ntelemetry|time|06:00:00");
     }
     Ok(())
 }
@@ -54,16 +51,10 @@ fn migrations_work_for_an_owner_who_may_not_create_roles() -> Result<()> {
     )?;
     cluster.sql("modest", &format!("SET ROLE plain; {}", migrations()?))?;
     assert_eq!(
-        cluster.sql(
-            "modest",
-            "SELECT count(*) FROM pg_roles WHERE rolname ~ 'orbitstream_'"
-        )?,
+        cluster.sql("modest", "SELECT count(*) FROM pg_roles WHERE rolname ~ 'orbitstream_'")?,
         "0"
     );
-    cluster.sql(
-        "modest",
-        "SET ROLE plain; INSERT INTO satellite VALUES (1, 'SAT-01')",
-    )?;
+    cluster.sql("modest", "SET ROLE plain; INSERT INTO satellite VALUES (1, 'SAT-01')")?;
     Ok(())
 }
 
@@ -97,15 +88,8 @@ fn migrations() -> Result<String> {
     let mut files: Vec<(u32, PathBuf)> = Vec::new();
     for entry in folder.read_dir()? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let (number, _) = name
-            .trim_start_matches('V')
-            .split_once("__")
-            .expect("V<number>__<name>");
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (number, _) = name.trim_start_matches('V').split_once("__").expect("V<number>__<name>");
         files.push((number.parse()?, path));
     }
     files.sort();
@@ -126,22 +110,11 @@ fn check_tables_and_roles(cluster: &Cluster, database: &str) -> Result<()> {
     let reader = cluster.url_as("orbitstream_reader", Some("r"), database);
     let run = |url: &str, sql: &str| -> Result<String> {
         let mut command = cluster.psql(url);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .expect("a pipe")
-            .write_all(sql.as_bytes())?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().expect("a pipe").write_all(sql.as_bytes())?;
         let output = child.wait_with_output()?;
-        Ok(
-            String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
-                .trim()
-                .to_owned(),
-        )
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
     };
 
     for sql in [

@@ -45,27 +45,16 @@ impl Folder {
             let path = path.canonicalize()?;
             let mut entries = path.read_dir()?.peekable();
             if entries.peek().is_some() && !path.join("lock").exists() {
-                bail!(
-                    "{} holds something else: give an empty or a new folder",
-                    path.display()
-                );
+                bail!("{} holds something else: give an empty or a new folder", path.display());
             }
-            Self {
-                path,
-                temporary: false,
-                user,
-            }
+            Self { path, temporary: false, user }
         } else {
             let path = tempfile::Builder::new()
                 .prefix("orbitstream-")
                 .tempdir()
                 .context("cannot make a temporary folder for PostgreSQL")?
                 .keep();
-            Self {
-                path: path.canonicalize()?,
-                temporary: true,
-                user,
-            }
+            Self { path: path.canonicalize()?, temporary: true, user }
         };
         fs::set_permissions(&folder.path, Permissions::from_mode(0o700))?;
         folder.give(&folder.path)?;
@@ -75,11 +64,7 @@ impl Folder {
     /// Takes the folder for this process; whoever holds a copy of the file holds the lock.
     pub(super) fn lock(&self) -> Result<File> {
         let path = self.path.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         self.give(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
@@ -98,11 +83,7 @@ impl Folder {
             return Ok(password.trim().to_owned());
         }
         let password = format!("{:032x}", rand::random::<u128>());
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
         file.write_all(password.as_bytes())?;
         self.give(&path)?;
         Ok(password)
@@ -143,10 +124,7 @@ impl Folder {
         let main = self.data().join("postgresql.conf");
         let include = format!("include = '{SETTINGS}'\n");
         if !fs::read_to_string(&main)?.ends_with(&include) {
-            OpenOptions::new()
-                .append(true)
-                .open(&main)?
-                .write_all(include.as_bytes())?;
+            OpenOptions::new().append(true).open(&main)?.write_all(include.as_bytes())?;
         }
         Ok(())
     }

@@ -25,11 +25,8 @@ pub(super) struct Installation {
 impl Installation {
     /// Finds the server's programs, preferring a version that has TimescaleDB.
     pub(super) fn find() -> Result<Self> {
-        let mut found: Vec<Self> = candidates()
-            .into_iter()
-            .filter(|bin| is_complete(bin))
-            .map(Self::at)
-            .collect();
+        let mut found: Vec<Self> =
+            candidates().into_iter().filter(|bin| is_complete(bin)).map(Self::at).collect();
         let best = found.iter().position(|one| one.timescaledb).unwrap_or(0);
         if found.is_empty() {
             bail!(NOT_FOUND);
@@ -53,9 +50,8 @@ impl Installation {
 
 /// Folders to look in: what `pg_config` says, Debian's folders (newest version first), the PATH.
 fn candidates() -> Vec<PathBuf> {
-    let mut bins: Vec<PathBuf> = pg_config(Path::new("pg_config"), "--bindir")
-        .into_iter()
-        .collect();
+    let mut bins: Vec<PathBuf> =
+        pg_config(Path::new("pg_config"), "--bindir").into_iter().collect();
     let mut versions: Vec<(u32, PathBuf)> = Path::new("/usr/lib/postgresql")
         .read_dir()
         .into_iter()
@@ -72,26 +68,18 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 fn is_complete(bin: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres", "psql"]
-        .iter()
-        .all(|name| bin.join(name).is_file())
+    ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|name| bin.join(name).is_file())
 }
 
 /// The folders of libraries and of shared files that belong to the programs in `bin`.
 fn extension_files(bin: &Path) -> Option<(PathBuf, PathBuf)> {
     let program = bin.join("pg_config");
     if program.is_file() {
-        return Some((
-            pg_config(&program, "--pkglibdir")?,
-            pg_config(&program, "--sharedir")?,
-        ));
+        return Some((pg_config(&program, "--pkglibdir")?, pg_config(&program, "--sharedir")?));
     }
     // Debian keeps the program in another package than the server.
     let root = bin.parent()?;
-    Some((
-        root.join("lib"),
-        Path::new("/usr/share/postgresql").join(root.file_name()?),
-    ))
+    Some((root.join("lib"), Path::new("/usr/share/postgresql").join(root.file_name()?)))
 }
 
 fn pg_config(program: &Path, what: &str) -> Option<PathBuf> {

@@ -18,12 +18,7 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     /// A temporary one for tests: not durable, with TimescaleDB where it is installed.
     fn default() -> Self {
-        Self {
-            directory: None,
-            durable: false,
-            timescaledb: true,
-            settings: Vec::new(),
-        }
+        Self { directory: None, durable: false, timescaledb: true, settings: Vec::new() }
     }
 }
 

@@ -31,11 +31,8 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
 
 /// Feeds `input` while the output is collected, so that neither side waits for the other.
 pub(super) fn run_with_input(command: &mut Command, input: &str) -> io::Result<Output> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut pipe = child.stdin.take();
     thread::scope(|scope| {
         scope.spawn(move || {

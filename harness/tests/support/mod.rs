@@ -49,7 +49,7 @@ pub(crate) fn database(tables: Tables) -> Result<String> {
 }
 
 /// The URL of a database for the role that the station runs as.
-pub(crate) fn writer_url(database: &str) -> Result<String> {
+pub(crate) fn writer_url(database: &str) -> String {
     const PASSWORD: &str = "only-for-this-test";
     // One after another: two at once would change the same row of the catalogue.
     static PASSWORD_SET: OnceLock<()> = OnceLock::new();
@@ -57,7 +57,7 @@ pub(crate) fn writer_url(database: &str) -> Result<String> {
         let set = format!("ALTER ROLE orbitstream_writer PASSWORD '{PASSWORD}'");
         cluster().sql(database, &set).expect("the role exists");
     });
-    Ok(cluster().url_as("orbitstream_writer", Some(PASSWORD), database))
+    cluster().url_as("orbitstream_writer", Some(PASSWORD), database)
 }
 
 impl Ground {
@@ -65,12 +65,8 @@ impl Ground {
     pub(crate) fn start(tables: Tables, options: &[&str]) -> Result<Self> {
         let database = database(tables)?;
         let folder = tempfile::tempdir()?;
-        let station = Station::start(&writer_url(&database)?, folder.path(), ports(), options)?;
-        Ok(Self {
-            station,
-            database,
-            folder,
-        })
+        let station = Station::start(&writer_url(&database), folder.path(), ports(), options)?;
+        Ok(Self { station, database, folder })
     }
 
     pub(crate) fn sql(&self, statement: &str) -> Result<String> {

@@ -1,7 +1,7 @@
 //! What the database holds of a flight: one grouped query for each table, so that tens of millions
 //! of rows cost one pass and the answer has one line a stream.
 //!
-//! Limits: only the flight's boots, and times from its start to its end with [`MARGIN_S`] around
+//! Limits: only the flight's boots, and times from its start to its end with `MARGIN_S` around
 //! them; JSON samples have no boot and are left out.
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,0 +1,235 @@
+//! `satsim verify` on a real database: it agrees with a run that went well, and names the stream
+//! when a row or a count is wrong.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use harness::station::{RECEIVER_REPORT, SATSIM_REPORT};
+use harness::{Constellation, Counters, Reports, Verification};
+use serde_json::Value;
+use support::{Ground, Tables, cluster, tables};
+use tempfile::TempDir;
+
+/// A flight that is over, and its station stopped.
+struct Flown {
+    database: String,
+    counters: Counters,
+    folder: TempDir,
+}
+
+const FLIGHT: &[&str] = &["--satellites=3", "--rate=200", "--count=3000", "--boot=7"];
+
+impl Flown {
+    fn fly(tables: Tables, options: &[&str]) -> Result<Self> {
+        let Ground { mut station, database, folder } = Ground::start(tables, &[])?;
+        Constellation::fly(station.target(), folder.path(), options)?;
+        station.wait_until_quiet()?;
+        let counters = station.stop()?;
+        Ok(Self { database, counters, folder })
+    }
+
+    fn truth(&self) -> PathBuf {
+        self.folder.path().join(SATSIM_REPORT)
+    }
+
+    fn receiver(&self) -> PathBuf {
+        self.folder.path().join(RECEIVER_REPORT)
+    }
+
+    fn sql(&self, statement: &str) -> Result<String> {
+        cluster().sql(&self.database, statement)
+    }
+
+    fn verify(&self, options: &[&str]) -> Result<Verification> {
+        let (truth, receiver) = (self.truth(), self.receiver());
+        let reports = Reports { truth: &truth, receiver: Some(&receiver) };
+        Verification::run(reports, &cluster().url(&self.database), options)
+    }
+
+    /// Without the station's report.
+    fn verify_rows(&self) -> Result<Verification> {
+        let reports = Reports { truth: &self.truth(), receiver: None };
+        Verification::run(reports, &cluster().url(&self.database), &[])
+    }
+
+    /// It disagrees in both ways to ask, and says this about that stream.
+    fn assert_wrong(&self, stream: &str, what: &str) -> Result<()> {
+        for verification in [self.verify(&[])?, self.verify_rows()?] {
+            assert_eq!(verification.code, Some(1), "{}", verification.page);
+            let line = verification.page.lines().find(|line| line.contains(what));
+            assert!(line.is_some_and(|line| line.starts_with(stream)), "{}", verification.page);
+            assert!(verification.page.contains("FAILED: 1 streams"), "{}", verification.page);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_row_that_is_missing_or_there_twice_is_named() -> Result<()> {
+    for tables in tables() {
+        let flown = Flown::fly(tables, FLIGHT)?;
+        for verification in [flown.verify(&[])?, flown.verify_rows()?, flown.verify(&["--all"])?] {
+            assert!(verification.agrees, "{}", verification.page);
+            assert!(verification.page.contains("6 of 6 streams agree"), "{}", verification.page);
+        }
+        let row = "satellite_id = 'SAT-02' AND sequence = 17";
+        flown.sql(&format!("CREATE TABLE aside AS SELECT * FROM telemetry WHERE {row}"))?;
+        flown.sql(&format!("DELETE FROM telemetry WHERE {row}"))?;
+        flown.assert_wrong("SAT-02      100      7", "1 missing")?;
+        flown.sql("INSERT INTO telemetry SELECT * FROM aside")?;
+        assert!(flown.verify(&[])?.agrees);
+        flown.sql("INSERT INTO telemetry SELECT * FROM aside")?;
+        flown.assert_wrong("SAT-02      100      7", "1 stored twice")?;
+        // One missing and another twice: the number of rows is right, and it still shows.
+        let other = "satellite_id = 'SAT-02' AND sequence = 99";
+        flown.sql(&format!("CREATE TABLE another AS SELECT * FROM telemetry WHERE {other}"))?;
+        flown.sql(&format!("DELETE FROM telemetry WHERE {other}"))?;
+        flown.assert_wrong("SAT-02      100      7", "1 stored twice; 1 missing")?;
+        flown.sql(&format!("DELETE FROM telemetry WHERE {row}"))?;
+        flown.sql("INSERT INTO telemetry SELECT * FROM aside UNION ALL SELECT * FROM another")?;
+        assert!(flown.verify(&[])?.agrees);
+        flown.sql("UPDATE attitude SET satellite_id = 'SAT-04' WHERE satellite_id = 'SAT-03'")?;
+        let page = flown.verify(&[])?.page;
+        assert!(page.contains("100 missing") && page.contains("rows of 1 streams"), "{page}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_figure_of_the_stations_report_counts() -> Result<()> {
+    let flown = Flown::fly(Tables::Plain, FLIGHT)?;
+    let report: Value = serde_json::from_str(&fs::read_to_string(flown.receiver())?)?;
+    let altered = |pointer: &str| -> Result<Verification> {
+        let mut altered = report.clone();
+        let figure = altered.pointer_mut(pointer).expect("the figure is there");
+        *figure = (figure.as_u64().expect("a count") + 1).into();
+        fs::write(flown.receiver(), altered.to_string())?;
+        flown.verify(&[])
+    };
+    for name in ["accepted", "missed", "duplicate", "stale", "late"] {
+        let page = altered(&format!("/streams/3/{name}"))?.page;
+        let line = page.lines().find(|line| line.starts_with("SAT-02      101"));
+        assert!(line.is_some_and(|line| !line.ends_with("  ok")), "{name}: {page}");
+        assert!(page.contains("FAILED: 1 streams"), "{page}");
+    }
+    for name in [
+        "frames",
+        "idle",
+        "accepted",
+        "duplicate",
+        "stale",
+        "lost",
+        "kernel_dropped",
+        "queue_dropped",
+        "quarantined",
+        "committed",
+        "pending",
+        "rejected/crc_mismatch",
+    ] {
+        let verification = altered(&format!("/{name}"))?;
+        assert_eq!(verification.code, Some(1), "{name}: {}", verification.page);
+        assert!(verification.page.contains("DISAGREES"), "{name}: {}", verification.page);
+    }
+    Ok(())
+}
+
+#[test]
+fn another_run_in_the_same_tables_does_not_disturb() -> Result<()> {
+    let Ground { mut station, database, folder } = Ground::start(Tables::Plain, &[])?;
+    let other = tempfile::tempdir()?;
+    // The same start, so that only the boot tells them apart; the second is a reboot.
+    let now = cluster().sql(&database, "SELECT to_char(now() at time zone 'UTC', 'YYYY-MM-DD')")?;
+    let start = format!("--start={now}T00:00:00Z");
+    Constellation::fly(station.target(), folder.path(), &[FLIGHT, &[&start]].concat())?;
+    let again = ["--satellites=5", "--rate=100", "--count=2000", "--boot=8", "--seed=2", &start];
+    Constellation::fly(station.target(), other.path(), &again)?;
+    station.post(r#"{"satellite_id": "SAT-01", "temp": 50}"#)?;
+    station.wait_until_quiet()?;
+    station.stop()?;
+    let (url, receiver) = (cluster().url(&database), folder.path().join(RECEIVER_REPORT));
+    for folder in [&folder, &other] {
+        for receiver in [None, Some(&*receiver)] {
+            let reports = Reports { truth: &folder.path().join(SATSIM_REPORT), receiver };
+            let verification = Verification::run(reports, &url, &[])?;
+            assert!(verification.agrees, "{}", verification.page);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn all_faults_at_once_are_told_apart() -> Result<()> {
+    for frames_per_datagram in [1, 7] {
+        let mut options: Vec<String> = FLIGHT.iter().map(|&option| option.into()).collect();
+        options.push(format!("--frames-per-datagram={frames_per_datagram}"));
+        for fault in ["drop", "corrupt", "truncate", "duplicate", "reorder"] {
+            options.push(format!("--{fault}=0.05"));
+        }
+        options.push("--burst-loss=0.01,0.25".into());
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let flown = Flown::fly(Tables::Plain, &options)?;
+        let verification = flown.verify(&[])?;
+        assert!(verification.agrees, "{}", verification.page);
+        let truth: Value = serde_json::from_str(&fs::read_to_string(flown.truth())?)?;
+        let faults = truth["faults"].as_object().expect("an object");
+        assert!(faults.values().all(|count| count.as_u64() > Some(20)), "{faults:?}");
+        assert!(flown.counters.late > 20 && flown.counters.lost > 300);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reboot_in_a_storm_makes_streams_of_their_own() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let scenario = folder.path().join("storm.toml");
+    fs::write(
+        &scenario,
+        "satellites = 4\nrate = 200\n\
+         [[phase]]\nduration = '1s'\n\
+         [[phase]]\nduration = '2s'\ndrop = 0.1\ncorrupt = 0.1\nreorder = 0.1\n\
+         reboot = ['SAT-02']\nsilent = ['SAT-03']\n\
+         [[phase]]\nduration = '1s'\nreboot = ['SAT-02', 'SAT-04']\n",
+    )?;
+    let scenario = format!("--scenario={}", scenario.display());
+    let flown = Flown::fly(Tables::Plain, &[&scenario, "--boot=65534"])?;
+    let verification = flown.verify(&[])?;
+    let page = verification.page;
+    assert!(verification.agrees && page.contains("14 of 14 streams agree"), "{page}");
+    // SAT-02 has rebooted past the end of the counter.
+    for boot_count in [65_534, 65_535, 0] {
+        assert!(page.contains(&format!("SAT-02      100{boot_count:>7}")), "{page}");
+    }
+    assert_eq!(flown.counters.resets, 6);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_compared_is_said_in_one_line() -> Result<()> {
+    let flown = Flown::fly(Tables::Plain, &["--satellites=1", "--count=20", "--rate=100"])?;
+    let url = cluster().url(&flown.database);
+    let (truth, garbage) = (flown.truth(), flown.folder.path().join("garbage.json"));
+    fs::write(&garbage, "{\"seed\": 1}")?;
+    let missing = flown.folder.path().join("missing.json");
+    let nothing = cluster().url("postgres");
+    let nobody = "postgres://nobody@127.0.0.1:9/nothing";
+    let closed = cluster().url_as("orbitstream", Some("wrong"), &flown.database);
+    for (truth, receiver, url, part) in [
+        (&missing, None, &*url, "missing.json"),
+        (&garbage, None, &url, "no report of satsim"),
+        (&truth, Some(&*missing), &url, "--receiver-report"),
+        (&truth, Some(&*garbage), &url, "no report of receiver"),
+        (&truth, None, "nonsense", "postgresql://USER"),
+        (&truth, None, nobody, "cannot reach"),
+        (&truth, None, &closed, "password"),
+        (&truth, None, &nothing, "telemetry"),
+    ] {
+        let verification = Verification::run(Reports { truth, receiver }, url, &[])?;
+        let page = verification.page;
+        assert_eq!((verification.code, page.lines().count()), (Some(1), 1), "{part}: {page}");
+        assert!(page.starts_with("error: ") && page.contains(part), "{part}: {page}");
+    }
+    Ok(())
+}
