@@ -1,6 +1,6 @@
 //! `receiver`: reads its options, runs the station, and turns errors into one line.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use receiver::{
     config::{Cli, Command, Error, MigrateOptions},
@@ -50,16 +50,7 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
             _ = terminate.recv() => "terminated",
         }
     };
-    let (mut again, mut harder) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! { _ = again.recv() => {}, _ = harder.recv() => {} }
-        }
-        // What is not stored by now is lost, and whoever asks twice wants that.
-        fail("stopped by a second signal, before all was stored");
-        std::process::exit(INTERRUPTED);
-    });
+    tokio::spawn(end_at_once());
     let report = station::run(options, stop).await?;
     tracing::info!("{}", station::summary(&report.ledger));
     if report.ledger.pending > 0 {
@@ -67,6 +58,23 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
         return Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout")));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program at a second signal: what is not stored by then is lost, and whoever asks twice
+/// wants that. One that comes within a moment is the first one still: timeout(1), for one, sends it
+/// to the program and to its group.
+async fn end_at_once() -> std::io::Result<()> {
+    for pause in [Duration::ZERO, SAME_SIGNAL] {
+        tokio::time::sleep(pause).await;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    fail("stopped by a second signal, before all was stored");
+    std::process::exit(INTERRUPTED);
 }
 
 async fn migrate(options: MigrateOptions) -> anyhow::Result<ExitCode> {
@@ -85,6 +93,7 @@ fn fail(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// As a shell has it for a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
 

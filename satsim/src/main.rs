@@ -7,7 +7,11 @@ use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::Path,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -67,14 +71,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn launch(options: &Options) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// A flag that Ctrl-C or SIGTERM sets. A second signal ends the program at once; one that comes
+/// within a moment is the first one still: timeout(1), for one, sends it to the program and to its
+/// group.
+fn listen_for_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let (stop, is_second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the second signal finds the flag set and ends it at once.
-        signal_hook::flag::register_conditional_shutdown(signal, EXIT_KILLED, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("cannot listen for Ctrl-C")?;
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_KILLED, is_second.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
     }
+    let stopped = stop.clone();
+    std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            std::thread::sleep(SAME_SIGNAL / 10);
+        }
+        std::thread::sleep(SAME_SIGNAL);
+        is_second.store(true, Ordering::Relaxed);
+    });
+    Ok(stop)
+}
+
+fn launch(options: &Options) -> anyhow::Result<()> {
+    let stop = listen_for_signals().context("cannot listen for Ctrl-C")?;
     let now = Timestamp::now();
     let mut plan = Plan::new(options, now)?;
     let mut outlet = Outlet {
@@ -193,5 +211,6 @@ fn one_line(error: &str) -> String {
 const EXIT_USAGE: u8 = 2;
 /// What shells report for Ctrl-C.
 const EXIT_KILLED: i32 = 130;
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// How far ahead a station believes a frame by default.
 const STATION_AHEAD_US: i64 = 300_000_000;
