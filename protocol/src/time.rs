@@ -6,9 +6,9 @@
 pub struct CdsTime {
     /// Days since 1958-01-01.
     pub day: u16,
-    /// Milliseconds of the day, below [`MS_OF_DAY_LIMIT`] in a valid frame.
+    /// Milliseconds of the day, below 86,401,000 (a leap second) in a valid frame.
     pub ms: u32,
-    /// Microseconds of the millisecond, below [`US_OF_MS_LIMIT`] in a valid frame.
+    /// Microseconds of the millisecond, below 1,000 in a valid frame.
     pub us: u16,
 }
 

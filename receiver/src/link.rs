@@ -1,6 +1,6 @@
 //! How each link did over the last interval: the rows of `link_health`.
 //!
-//! Pure: time is an argument. Bounded: one [`Link`] a stream, and at most [`ROWS_PER_SECOND_MAX`]
+//! Pure: time is an argument. Bounded: one `Link` a stream, and at most `ROWS_PER_SECOND_MAX`
 //! rows a second: with more streams than that each gets its row less often. A row that cannot be
 //! sent is no loss, the interval just goes on.
 
