@@ -13,7 +13,8 @@
 -- back as a day less than samples are kept: what comes late, after an outage or a replay, is found
 -- there, and costs only what changed. It never reaches to where samples have been dropped, which
 -- would erase the history made from them. Oldest first, since what lies before the newest refreshed
--- bucket is read from the aggregate alone: a gap behind it would show until it is filled.
+-- bucket is read from the aggregate alone: a gap behind it would show until it is filled. And one
+-- level after the other, since each is made from the one below.
 
 DO $$
 DECLARE
@@ -46,16 +47,17 @@ BEGIN
         CALL add_columnstore_policy(policy.name::regclass, after => columnstore_after);
     END LOOP;
     FOR policy IN
-        SELECT * FROM (VALUES ('telemetry_1m', INTERVAL '1 minute', INTERVAL '1 minute'),
-                              ('telemetry_1h', INTERVAL '1 hour', INTERVAL '30 minutes'),
-                              ('telemetry_1d', INTERVAL '1 day', INTERVAL '6 hours'))
-                      AS policies (name, newest, every)
+        SELECT * FROM (VALUES ('telemetry_1m', INTERVAL '1 minute', INTERVAL '1 minute', INTERVAL '0'),
+                              ('telemetry_1h', INTERVAL '1 hour', INTERVAL '30 minutes', INTERVAL '5 min'),
+                              ('telemetry_1d', INTERVAL '1 day', INTERVAL '6 hours', INTERVAL '10 min'))
+                      AS policies (name, newest, every, after)
     LOOP
         PERFORM remove_continuous_aggregate_policy(policy.name::regclass, if_exists => true);
         PERFORM add_continuous_aggregate_policy(policy.name::regclass,
                                                 start_offset => refresh_past,
                                                 end_offset => policy.newest,
                                                 schedule_interval => policy.every,
+                                                initial_start => now() + policy.after,
                                                 refresh_newest_first => false);
     END LOOP;
 END

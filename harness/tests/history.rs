@@ -4,6 +4,7 @@
 mod support;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use harness::{Station, program::sibling};
@@ -46,7 +47,14 @@ fn every_earlier_version_with_data_comes_forward() -> Result<()> {
             }
             let days = "SELECT sum(samples), round(sum(cpu_temp_avg * cpu_temp_count)::numeric, 3)
                         FROM telemetry_1d";
-            assert_eq!(cluster().sql(&name, days)?, "1000|499500.000", "{tables:?} {version}");
+            // The background jobs are at work on the new aggregates meanwhile.
+            let patience = Instant::now() + Duration::from_secs(30);
+            let mut found = cluster().sql(&name, days)?;
+            while found != "1000|499500.000" && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(500));
+                found = cluster().sql(&name, days)?;
+            }
+            assert_eq!(found, "1000|499500.000", "{tables:?} {version}");
         }
     }
     Ok(())
