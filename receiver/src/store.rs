@@ -48,15 +48,6 @@ pub struct Identity {
     pub journal: i64,
 }
 
-/// What storing a batch came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its rows were stored now.
-    Stored,
-    /// They had been stored before, by an attempt whose answer was lost.
-    StoredBefore,
-}
-
 /// Why a batch was not stored, for all that is known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -104,12 +95,12 @@ impl Store {
     }
 
     /// Stores a batch, whole or not at all. After an error the connection is of no more use.
-    pub async fn commit(&mut self, batch: &Batch, who: &Identity) -> Result<Outcome, Error> {
+    pub async fn commit(&mut self, batch: &Batch, who: &Identity) -> Result<(), Error> {
         // To give up here is safe: if the transaction commits all the same, the claims tell.
         timeout(COMMIT_MAX, self.transact(batch, who)).await.map_err(|_| Error::Silent)?
     }
 
-    async fn transact(&mut self, batch: &Batch, who: &Identity) -> Result<Outcome, Error> {
+    async fn transact(&mut self, batch: &Batch, who: &Identity) -> Result<(), Error> {
         let transaction = self.client.transaction().await?;
         let ranges: Vec<_> = batch.ranges().collect();
         let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
@@ -124,7 +115,8 @@ impl Store {
             .await?;
         let wanted = ranges.len() as u64;
         if claimed == 0 {
-            return Ok(Outcome::StoredBefore);
+            // An attempt whose answer was lost has stored it.
+            return Ok(());
         }
         if claimed != wanted {
             return Err(Error::Conflict { claimed, wanted });
@@ -139,7 +131,7 @@ impl Store {
             copy(&transaction, statement, rows).await?;
         }
         transaction.commit().await?;
-        Ok(Outcome::Stored)
+        Ok(())
     }
 }
 

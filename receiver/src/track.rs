@@ -98,12 +98,6 @@ impl Tracker {
     /// Takes notice of a checked frame and says what it is.
     #[inline]
     pub fn track(&mut self, frame: &Telemetry<'_>) -> Tracked {
-        let (stream, verdict, is_reset) = self.take(frame);
-        Tracked { stream, verdict, is_reset }
-    }
-
-    #[inline]
-    fn take(&mut self, frame: &Telemetry<'_>) -> (usize, Verdict, bool) {
         let (spacecraft, apid) = (frame.spacecraft(), frame.apid());
         // The door lets only declared kinds in.
         let place = KINDS.iter().position(|kind| kind.apid == apid).unwrap_or_default();
@@ -118,15 +112,16 @@ impl Tracker {
             let mut current = Boot::new(boot_count, 0);
             let verdict = current.take(frame);
             self.streams.push(Stream { spacecraft, apid, current, previous: None });
-            return (self.streams.len() - 1, verdict, false);
+            return Tracked { stream: self.streams.len() - 1, verdict, is_reset: false };
         };
         if stream.current.boot_count == boot_count {
-            return (number, stream.current.take(frame), false);
+            let verdict = stream.current.take(frame);
+            return Tracked { stream: number, verdict, is_reset: false };
         }
         if let Some(previous) = &mut stream.previous
             && previous.boot_count == boot_count
         {
-            return (number, previous.take(frame), false);
+            return Tracked { stream: number, verdict: previous.take(frame), is_reset: false };
         }
         let mut current = Boot::new(boot_count, 1);
         let verdict = current.take(frame);
@@ -136,7 +131,7 @@ impl Tracker {
         {
             self.ended.push(ended.summary(spacecraft, apid));
         }
-        (number, verdict, true)
+        Tracked { stream: number, verdict, is_reset: true }
     }
 
     /// The counts of every stream and boot, in order of spacecraft, APID and time of the boot.

@@ -94,7 +94,9 @@ impl Writer {
             }
             self.batch.push(&entry, &self.setup.identity.station, &self.setup.window, now);
         }
-        self.counts.batched += chunk.samples();
+        // What the batch holds, not what the chunk says: an entry that could not be read shows as a
+        // residual of the ledger.
+        self.counts.batched = self.batch.samples();
         self.publish();
         self.setup.counters.dequeued(self.inlet.writer, chunk.samples());
         self.inlet.pool.give_back(chunk);
@@ -137,7 +139,7 @@ impl Writer {
                 Some(store) => store,
                 None => store.insert(Store::connect(database).await?),
             };
-            store.commit(batch, identity).await.map(|_| ())
+            store.commit(batch, identity).await
         };
         self.runtime.block_on(async {
             // A server that does not answer must not keep the station from ending.
