@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::{
     attitude::{Attitude, AttitudeWire},
-    channel::{Column, Field, Meaning},
+    channel::{Channel, Column, Field, Meaning},
     crc::CRC_OCTETS,
     header::HEADER_OCTETS,
     health::{Health, HealthWire},
@@ -62,6 +62,14 @@ impl Kind {
     #[must_use]
     pub const fn frame_octets(&self) -> usize {
         HEADER_OCTETS + self.data_octets + CRC_OCTETS
+    }
+
+    /// Name and description of each channel, in wire order.
+    pub fn channels(&self) -> impl Iterator<Item = (&'static str, Channel)> {
+        self.fields.iter().filter_map(|field| match field.meaning {
+            Meaning::Channel(channel) => Some((field.name, channel)),
+            Meaning::Flags(_) | Meaning::Reserved => None,
+        })
     }
 
     /// Name and type of each column that holds user data, in table order.

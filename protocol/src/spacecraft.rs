@@ -7,6 +7,9 @@ use core::{fmt, num::NonZeroU16, ops::Deref, str::FromStr};
 pub struct SpacecraftId(NonZeroU16);
 
 impl SpacecraftId {
+    /// The first one, `SAT-01`.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
+
     /// The identifier with this number; none for 0.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {

@@ -13,12 +13,14 @@
 //! | [`queue`], [`chunk`] | carry samples to the writers | what is in them |
 //! | [`writer`] | batches and retries | frames |
 //! | [`batch`], [`copy`] | rows and ranges | connections |
+//! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
 pub mod batch;
 pub mod chunk;
 pub mod config;
 pub mod copy;
+pub mod detect;
 pub mod http;
 pub mod intake;
 pub mod ledger;

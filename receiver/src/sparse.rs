@@ -41,6 +41,11 @@ impl Sparse {
         self.kind().columns().zip(self.values).map(|((_, column), value)| (column, value))
     }
 
+    /// The values of the channels, in wire order.
+    pub fn channels(&self) -> impl Iterator<Item = Option<f64>> {
+        self.columns().filter(|(column, _)| *column != Column::Boolean).map(|(_, value)| value)
+    }
+
     /// As it could have been sent.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -1,0 +1,167 @@
+//! `detect-eval`: runs the station's detectors, as shipped, over labelled recordings and says how
+//! well they did. For tuning limits on one's own telemetry: `detect-eval FOLDER`.
+//!
+//! Each CSV file is a series, with the columns `timestamp` (seconds since 1970), `value` and
+//! `is_anomaly` (0 or 1). A `manifest.csv` may say more: `group`, `series` (a file's name without
+//! ending), `kind` (temperature, voltage, current, power, other) and `warmup_rows`. Without it a
+//! folder is a group, the kind is other and the warm-up 200 rows.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use receiver::detect::{Rules, Series};
+use serde_json::json;
+
+mod recording;
+mod score;
+
+use recording::Recording;
+use score::Score;
+
+/// Runs the station's detectors over labelled recordings.
+#[derive(Parser)]
+struct Cli {
+    /// Folder of CSV files with the columns timestamp,value,is_anomaly, and perhaps a manifest.csv
+    folder: PathBuf,
+
+    /// Write the figures to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Period of the orbit, such as 95m: with it what is usual along the orbit is learned
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    orbit: Option<std::time::Duration>,
+
+    /// Print every event, and what was missed
+    #[arg(long)]
+    events: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let orbit_us = cli.orbit.map(|orbit| orbit.as_micros() as i64);
+    let mut groups: BTreeMap<String, Score> = BTreeMap::new();
+    for recording in recording::all(&cli.folder)? {
+        let score = evaluate(&recording, orbit_us, cli.events);
+        groups.entry(recording.group).or_default().add(score);
+    }
+    println!(
+        "{:<14} {:>6} {:>8} {:>8} {:>6} {:>6} {:>9} {:>6} {:>6} {:>12} {:>6} {:>9}",
+        "group",
+        "series",
+        "rows",
+        "labelled",
+        "events",
+        "found",
+        "precision",
+        "recall",
+        "F1",
+        "false/10,000",
+        "delay",
+        "ns/value"
+    );
+    for (group, score) in &groups {
+        println!(
+            "{group:<14} {:>6} {:>8} {:>8} {:>6} {:>6} {:>9} {:>6} {:>6} {:>12} {:>6} {:>9}",
+            score.series,
+            score.rows,
+            score.labelled,
+            score.events,
+            score.found,
+            decimal(score.precision(), 3),
+            decimal(score.recall(), 3),
+            decimal(score.f1(), 3),
+            decimal(score.false_per_10k(), 2),
+            score.median_delay().map_or_else(|| "-".into(), |rows| rows.to_string()),
+            decimal(score.ns_per_value(), 1),
+        );
+    }
+    if let Some(path) = &cli.json {
+        let text = serde_json::to_string_pretty(&json(&groups))?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn evaluate(recording: &Recording, orbit_us: Option<i64>, tells: bool) -> Score {
+    // What the recording calls its warm-up takes the place of the orbits that a station waits for.
+    let rules = Rules {
+        warm_up_samples: recording.warmup_rows as u32,
+        warm_up_orbits: 0,
+        ..Rules::of(recording.kind)
+    };
+    let mut series = Series::new(rules, orbit_us);
+    let start = Instant::now();
+    for &sample in &recording.samples {
+        series.take(sample);
+    }
+    let spent_ns = start.elapsed().as_nanos();
+    let events = series.events();
+    let (score, judged) = score::score(recording, &events);
+    if tells {
+        for (event, judged) in events.iter().zip(&judged) {
+            let verdict = if judged.is_right { "right" } else { "false" };
+            println!(
+                "{}/{} row {:>5} {verdict} {:<8} {} samples, observed {} expected {} threshold {:.4}",
+                recording.group,
+                recording.name,
+                judged.row,
+                event.detector,
+                event.samples,
+                event.observed,
+                event.expected,
+                event.threshold,
+            );
+        }
+        for (first, last) in score::stretches(&recording.is_anomaly) {
+            let is_found = judged
+                .iter()
+                .any(|event| event.is_right && event.row.abs_diff(first) <= score::ONSET_ROWS);
+            if !is_found {
+                println!(
+                    "{}/{} row {first:>5} missed, {} rows",
+                    recording.group,
+                    recording.name,
+                    last - first + 1,
+                );
+            }
+        }
+    }
+    Score { spent_ns, ..score }
+}
+
+fn json(groups: &BTreeMap<String, Score>) -> serde_json::Value {
+    let group = |(name, score): (&String, &Score)| {
+        json!({
+            "group": name,
+            "series": score.series,
+            "rows": score.rows,
+            "nominal_rows": score.nominal_rows,
+            "labelled": score.labelled,
+            "events": score.events,
+            "found": score.found,
+            "false_alarms": score.false_alarms,
+            "precision": score.precision(),
+            "recall": score.recall(),
+            "f1": score.f1(),
+            "false_alarms_per_10k_nominal_rows": score.false_per_10k(),
+            "median_delay_rows": score.median_delay(),
+            "ns_per_value": score.ns_per_value(),
+        })
+    };
+    json!({ "groups": groups.iter().map(group).collect::<Vec<_>>() })
+}
+
+fn decimal(value: Option<f64>, places: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.places$}"))
+}

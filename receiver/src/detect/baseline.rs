@@ -1,0 +1,228 @@
+//! What a channel is at each place of the orbit, learned over orbits: the one detector that sees a
+//! drift, since everything on a satellite warms, cools, charges and discharges with its orbit.
+//!
+//! The orbit is cut into [`BINS`]; each has a mean, and a deviation from what is read between the
+//! means of it and its neighbour. The deviations of samples, each in units of what is usual in its
+//! bin, are smoothed over a few samples. Beyond twice what that comes to in an ordinary orbit, and
+//! beyond [`Rules::baseline_deviations`], the channel is not where it should be.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, Rules, Sample, Violation, orbit::Phase};
+
+/// One channel along the orbit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Baseline {
+    means: Box<[f32]>,
+    deviations: Box<[f32]>,
+    visits: Box<[u8]>,
+    /// The bin that is being passed, and its samples so far.
+    place: u8,
+    pass: Pass,
+    orbit: u32,
+    /// The smoothed deviation, its largest in this orbit and in the ones before.
+    smooth: f32,
+    high: f32,
+    highs: [f32; HIGHS],
+    orbits: u32,
+    /// When the smoothed deviation left the ordinary.
+    since_us: i64,
+    beyond: u32,
+    is_out: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Pass {
+    samples: u32,
+    /// Sums of the deviations from the prediction, and of their sizes.
+    sum: f64,
+    sizes: f64,
+    /// Whether something was wrong meanwhile: then nothing is learned.
+    is_tainted: bool,
+}
+
+impl Baseline {
+    pub(super) fn new() -> Self {
+        Self {
+            means: vec![0.0; BINS].into(),
+            deviations: vec![0.0; BINS].into(),
+            visits: vec![0; BINS].into(),
+            place: 0,
+            pass: Pass::default(),
+            orbit: 0,
+            smooth: 0.0,
+            high: 0.0,
+            highs: [0.0; HIGHS],
+            orbits: 0,
+            since_us: 0,
+            beyond: 0,
+            is_out: false,
+        }
+    }
+
+    /// Takes a sample at its place in the orbit. `is_tainted`: another detector has something
+    /// against the channel, so nothing is to be learned from it.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        sample: Sample,
+        phase: Phase,
+        rules: &Rules,
+        is_tainted: bool,
+    ) -> Finding {
+        let position = phase.turn * BINS as f32;
+        let place = (position as usize).min(BINS - 1);
+        if place != usize::from(self.place) || phase.orbit != self.orbit {
+            self.leave_bin();
+            self.place = place as u8;
+            if phase.orbit != self.orbit {
+                self.leave_orbit(rules);
+                self.orbit = phase.orbit;
+            }
+        }
+        self.pass.is_tainted |= is_tainted || self.is_out;
+        let Some((mean, deviation)) = self.expected(position, place) else {
+            // The first time here: the mean itself is summed up.
+            self.pass.samples += 1;
+            self.pass.sum += sample.value - f64::from(self.means[place]);
+            return Finding::Nothing;
+        };
+        let off = sample.value - f64::from(mean);
+        self.pass.samples += 1;
+        self.pass.sum += off;
+        self.pass.sizes += off.abs();
+        if self.visits[place] < VISITS_MIN {
+            return Finding::Nothing;
+        }
+        let usual = deviation.max(rules.step) * DEVIATION_OF_MEAN_SIZE;
+        let score = (off as f32 / usual).clamp(-SCORE_MAX, SCORE_MAX);
+        self.smooth += (score - self.smooth) * SMOOTHING;
+        let size = self.smooth.abs();
+        let limit = self.limit(rules);
+        if !is_tainted {
+            self.high = self.high.max(size.min(HIGH_CLIP * limit));
+        }
+        self.judge(size, limit, sample, f64::from(mean), usual)
+    }
+
+    /// Starts anew after a gap.
+    pub(super) fn restart(&mut self) {
+        self.pass = Pass::default();
+        self.smooth = 0.0;
+        self.beyond = 0;
+        self.is_out = false;
+    }
+
+    #[inline]
+    fn judge(
+        &mut self,
+        size: f32,
+        limit: f32,
+        sample: Sample,
+        expected: f64,
+        usual: f32,
+    ) -> Finding {
+        if size < limit * ONSET {
+            self.since_us = 0;
+            self.beyond = 0;
+            self.is_out = false;
+            return Finding::Nothing;
+        }
+        if self.since_us == 0 {
+            self.since_us = sample.time_us;
+        }
+        self.beyond += u32::from(size > limit);
+        if self.orbits < ORBITS_MIN || self.beyond < VIOLATIONS {
+            return Finding::Nothing;
+        }
+        self.is_out = true;
+        Finding::Violates(Violation {
+            since_us: self.since_us,
+            score: size / limit,
+            threshold: limit * usual,
+            expected,
+        })
+    }
+
+    /// Mean and deviation to be expected here, if they are known.
+    #[inline]
+    fn expected(&self, position: f32, place: usize) -> Option<(f32, f32)> {
+        if self.visits[place] == 0 {
+            return None;
+        }
+        let (mean, deviation) = (self.means[place], self.deviations[place]);
+        let from_middle = position - place as f32 - 0.5;
+        let towards = if from_middle < 0.0 { place + BINS - 1 } else { place + 1 } % BINS;
+        if self.visits[towards] == 0 {
+            return Some((mean, deviation));
+        }
+        let slope = self.means[towards] - mean;
+        Some((mean + slope * from_middle.abs(), deviation.max(self.deviations[towards])))
+    }
+
+    #[inline]
+    fn limit(&self, rules: &Rules) -> f32 {
+        rules.baseline_deviations.max(NATURE_FACTOR * self.ordinary_high())
+    }
+
+    /// The median of the orbits' highest.
+    fn ordinary_high(&self) -> f32 {
+        let known = (self.orbits as usize).min(HIGHS);
+        let mut highs = self.highs;
+        highs[..known].sort_unstable_by(f32::total_cmp);
+        highs.get(known / 2).copied().unwrap_or_default()
+    }
+
+    fn leave_bin(&mut self) {
+        let pass = std::mem::take(&mut self.pass);
+        let place = usize::from(self.place);
+        let visits = self.visits[place];
+        if pass.samples == 0 || (pass.is_tainted && visits >= VISITS_MIN) {
+            return;
+        }
+        let samples = f64::from(pass.samples);
+        self.visits[place] = visits.saturating_add(1);
+        let weight = |passes: u8| (1.0 / f32::from(passes)).max(WEIGHT_MIN);
+        self.means[place] += (pass.sum / samples) as f32 * weight(visits.saturating_add(1));
+        if visits > 0 {
+            let size = (pass.sizes / samples) as f32;
+            self.deviations[place] += (size - self.deviations[place]) * weight(visits);
+        }
+    }
+
+    fn leave_orbit(&mut self, rules: &Rules) {
+        if self.high > 0.0 {
+            self.highs[self.orbits as usize % HIGHS] = self.high;
+            self.orbits = self.orbits.saturating_add(1);
+        }
+        self.high = 0.0;
+        let _ = rules;
+    }
+}
+
+/// Parts of the orbit: some 45 s of a low one.
+pub(super) const BINS: usize = 128;
+/// What the bins take.
+pub(super) const OCTETS: usize = BINS * (4 + 4 + 1);
+/// Passes before a bin is good for a judgement.
+const VISITS_MIN: u8 = 3;
+/// Orbits' highs that are remembered.
+const HIGHS: usize = 8;
+/// Orbits with a high before anything is judged.
+const ORBITS_MIN: u32 = 3;
+/// A bin forgets at this rate.
+const WEIGHT_MIN: f32 = 1.0 / 8.0;
+/// Weight of a sample in the smoothed deviation.
+const SMOOTHING: f32 = 1.0 / 8.0;
+/// Standard deviations in the mean size of a normal deviate.
+const DEVIATION_OF_MEAN_SIZE: f32 = 1.253;
+/// One wild sample is not to last.
+const SCORE_MAX: f32 = 100.0;
+/// How far beyond the ordinary is not ordinary.
+const NATURE_FACTOR: f32 = 2.0;
+/// An orbit's high counts no more than so many limits: one anomaly does not blind the detector.
+const HIGH_CLIP: f32 = 1.0;
+/// Where, in limits, an event is taken to begin and to end.
+const ONSET: f32 = 0.5;
+/// Samples beyond the limit that make an event.
+const VIOLATIONS: u32 = 2;

@@ -1,0 +1,41 @@
+//! Limits that somebody has set: soft ones, beyond which a value wants a look, and hard ones, beyond
+//! which it wants somebody. They need nothing learned, so they hold from the first sample on, for
+//! every satellite, and for samples that come late.
+
+use super::{Finding, Rules, Sample, Severity, Violation};
+
+/// One channel's samples beyond its limits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    /// Violations in a row, and when they began.
+    beyond: u8,
+    since_us: i64,
+}
+
+impl Limits {
+    /// Takes a sample; says also how bad it is.
+    #[inline]
+    pub(super) fn take(&mut self, sample: Sample, rules: &Rules) -> (Finding, Severity) {
+        let Some((limit, severity)) = rules.broken(sample.value) else {
+            self.beyond = 0;
+            return (Finding::Nothing, Severity::Watch);
+        };
+        if self.beyond == 0 {
+            self.since_us = sample.time_us;
+        }
+        self.beyond = self.beyond.saturating_add(1);
+        if self.beyond < VIOLATIONS {
+            return (Finding::Nothing, severity);
+        }
+        let violation = Violation {
+            since_us: self.since_us,
+            score: (1.0 + (sample.value - limit).abs() / rules.width()) as f32,
+            threshold: limit as f32,
+            expected: limit,
+        };
+        (Finding::Violates(violation), severity)
+    }
+}
+
+/// Violations in a row that make an event: a single one may be a flipped bit on board.
+const VIOLATIONS: u8 = 2;

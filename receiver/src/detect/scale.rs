@@ -1,0 +1,124 @@
+//! How large the steps from sample to sample usually are: the median of the last [`WINDOW`].
+//!
+//! In constant time and 200 octets: steps are counted in buckets, four to each power of two, which
+//! are read off the number's bits. So the median is right to a tenth, which is all that a threshold
+//! of many times the median needs.
+
+/// A sliding median of positive numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Scale {
+    ring: [u8; WINDOW],
+    counts: [u8; BUCKETS],
+    next: u8,
+    filled: u8,
+    until_sum: u8,
+    median: f32,
+}
+
+impl Scale {
+    pub(super) const fn new() -> Self {
+        Self {
+            ring: [0; WINDOW],
+            counts: [0; BUCKETS],
+            next: 0,
+            filled: 0,
+            until_sum: 0,
+            median: 0.0,
+        }
+    }
+
+    /// Takes one step's size.
+    #[inline]
+    pub(super) fn push(&mut self, step: f32) {
+        let bucket = bucket(step);
+        let place = usize::from(self.next);
+        if usize::from(self.filled) == WINDOW {
+            self.counts[usize::from(self.ring[place])] -= 1;
+        } else {
+            self.filled += 1;
+        }
+        self.ring[place] = bucket;
+        self.counts[usize::from(bucket)] += 1;
+        self.next = if place + 1 == WINDOW { 0 } else { self.next + 1 };
+        if self.until_sum == 0 {
+            self.sum_up();
+            self.until_sum = SUM_EVERY;
+        }
+        self.until_sum -= 1;
+    }
+
+    /// The median, at most [`SUM_EVERY`] samples old; none before the window is full.
+    #[inline]
+    pub(super) fn median(&self) -> Option<f32> {
+        (usize::from(self.filled) == WINDOW).then_some(self.median)
+    }
+
+    fn sum_up(&mut self) {
+        let half = self.filled.div_ceil(2);
+        let mut below = 0;
+        let reaches_half = |&count: &u8| {
+            below += count;
+            below >= half
+        };
+        self.median = self.counts.iter().position(reaches_half).map_or(0.0, middle);
+    }
+}
+
+/// Buckets are quarters of an octave from [`FINEST`] on; the first is for all below, 0 included.
+#[inline]
+fn bucket(step: f32) -> u8 {
+    let quarters = (step.to_bits() >> 21).cast_signed() - FIRST_QUARTER;
+    quarters.clamp(0, BUCKETS as i32 - 1) as u8
+}
+
+/// The middle of a bucket.
+fn middle(bucket: usize) -> f32 {
+    if bucket == 0 {
+        return 0.0;
+    }
+    // Half a quarter above the lower end.
+    f32::from_bits(((bucket as u32 + FIRST_QUARTER.cast_unsigned()) << 21) | 1 << 20)
+}
+
+/// Steps that are remembered: a minute's at one sample a second, and odd.
+pub(super) const WINDOW: usize = 61;
+/// 32 octaves.
+const BUCKETS: usize = 128;
+/// Steps are finer than this for no channel: 2^-16.
+const FINEST: f32 = 1.0 / 65_536.0;
+const FIRST_QUARTER: i32 = (FINEST.to_bits() >> 21).cast_signed() - 1;
+/// The median moves slowly: it is looked up this seldom.
+const SUM_EVERY: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn as_sorting_has_it(steps in prop::collection::vec(1e-4_f32..1e4, WINDOW..300)) {
+            let mut scale = Scale::new();
+            for &step in &steps {
+                scale.push(step);
+            }
+            scale.sum_up();
+            let mut last = steps[steps.len() - WINDOW..].to_vec();
+            last.sort_by(f32::total_cmp);
+            let ratio = scale.median().unwrap() / last[WINDOW / 2];
+            prop_assert!((0.88..1.13).contains(&ratio), "{ratio}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves() {
+        let mut scale = Scale::new();
+        for place in 0..WINDOW {
+            assert_eq!(scale.median().is_some(), place == WINDOW, "{place}");
+            scale.push(0.0);
+        }
+        assert_eq!(scale.median(), Some(0.0));
+        scale.push(f32::INFINITY);
+        assert_eq!(scale.median(), Some(0.0));
+    }
+}

@@ -1,0 +1,342 @@
+//! The satellites of one writer, under watch.
+
+use protocol::{Body, KINDS, SpacecraftId, Telemetry};
+
+use super::{
+    CloseReason, Detector, Event, Rulebook, Rules, Sample, Severity, Subject, Violation, baseline,
+    monitor::{LEARNED_OCTETS, Monitor},
+    orbit::Orbit,
+    scene::{Changes, Incident, Scene},
+};
+use crate::chunk::{self, Record};
+
+/// What is looked for, and how much may be spent on it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What each channel is held to.
+    pub rules: Rulebook,
+    /// Octets for what is learned, all writers together.
+    pub memory: u64,
+    /// Events that may be open at a time, all writers together.
+    pub events_max: usize,
+    /// How long nothing may be heard of a stream, µs.
+    pub silence_us: i64,
+    /// The orbit's period, µs; none to learn it.
+    pub orbit_us: Option<i64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rules: Rulebook::shipped(),
+            memory: MEMORY,
+            events_max: EVENTS_MAX,
+            silence_us: SILENCE_US,
+            orbit_us: None,
+        }
+    }
+}
+
+/// What a watch counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// Values looked at.
+    pub values: u64,
+    /// Events opened.
+    pub opened: u64,
+    /// Events that found no room.
+    pub refused: u64,
+    /// Satellites for which there was no memory: limits only.
+    pub limits_only: u64,
+}
+
+/// A writer's satellites.
+#[derive(Debug)]
+pub struct Watch {
+    /// By number.
+    satellites: Vec<Option<Box<Satellite>>>,
+    /// How many more may get all detectors.
+    room: usize,
+    common: Common,
+}
+
+/// What all satellites share.
+#[derive(Debug)]
+struct Common {
+    settings: Settings,
+    station: String,
+    /// What jumps each channel makes by nature in most of the fleet, by kind and channel.
+    fleet: Vec<Vec<Fleet>>,
+    changes: Changes,
+}
+
+#[derive(Debug)]
+struct Satellite {
+    spacecraft: SpacecraftId,
+    /// By kind.
+    streams: Vec<Stream>,
+    orbit: Orbit,
+    first_us: i64,
+    /// Mode and flags of the last health frame, and frames for which jumps are excused.
+    switches: Option<(u8, u8)>,
+    excused: u8,
+    incident: Incident,
+}
+
+/// One kind of one satellite.
+#[derive(Debug)]
+struct Stream {
+    monitors: Vec<Monitor>,
+    boot_count: u16,
+    /// Last frame's times by the satellite's and by the station's clock; 0 before the first.
+    generated_us: i64,
+    received_us: i64,
+    silence: Option<Event>,
+}
+
+/// The natural jumps of a channel across the fleet.
+#[derive(Clone, Debug, Default)]
+struct Fleet {
+    tails: Vec<f32>,
+    upper_quartile: f32,
+}
+
+impl Watch {
+    /// A watch that has seen nothing, as one of `writers`.
+    #[must_use]
+    pub fn new(settings: Settings, station: &str, writers: usize) -> Self {
+        let writers = writers.max(1);
+        let open_max = settings.events_max.div_ceil(writers);
+        let room = settings.memory as usize / writers / octets_per_satellite();
+        let fleet = KINDS.iter().map(|kind| vec![Fleet::default(); kind.channels]).collect();
+        let changes = Changes { open_max, ..Changes::default() };
+        let common = Common { settings, station: station.to_owned(), fleet, changes };
+        Self { satellites: Vec::new(), room, common }
+    }
+
+    /// Looks at a sample.
+    pub fn take(&mut self, record: &Record<'_>) {
+        let time_us = record.generated_us();
+        let apid = record.apid();
+        let Some(kind) = KINDS.iter().position(|kind| kind.apid == apid) else { return };
+        let number = usize::from(record.spacecraft().number());
+        if self.satellites.len() <= number {
+            self.satellites.resize_with(number + 1, || None);
+        }
+        let Self { satellites, room, common } = self;
+        let satellite = satellites[number].get_or_insert_with(|| {
+            let learns = *room > 0;
+            *room = room.saturating_sub(1);
+            common.changes.counts.limits_only += u64::from(!learns);
+            Box::new(Satellite::new(record.spacecraft(), &common.settings, time_us, learns))
+        });
+        match &record.sample {
+            chunk::Sample::Frame(frame) => {
+                satellite.hear(frame, kind, record.received_us, &mut common.changes);
+                match frame.body() {
+                    Body::Health(body) => {
+                        satellite.values(kind, time_us, body.values().map(Some), common);
+                        satellite.orbit.latitude(body.latitude() as f32, time_us);
+                    }
+                    Body::Attitude(body) => {
+                        satellite.values(kind, time_us, body.values().map(Some), common);
+                    }
+                }
+            }
+            chunk::Sample::Sparse(sample) => {
+                satellite.values(kind, time_us, sample.channels(), common);
+            }
+        }
+    }
+
+    /// Looks for streams that are not heard any more, now (µs since 1970). To be called about once a
+    /// second.
+    pub fn tick(&mut self, now_us: i64) {
+        for satellite in self.satellites.iter_mut().flatten() {
+            satellite.tick(now_us, &mut self.common);
+        }
+    }
+
+    /// Events that have changed since [`Self::forget_changes`], each as it is now.
+    pub fn changes(&self) -> impl Iterator<Item = &Event> {
+        self.common.changes.events.values()
+    }
+
+    /// Whether there are such events.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.common.changes.events.is_empty()
+    }
+
+    /// The changes are stored.
+    pub fn forget_changes(&mut self) {
+        self.common.changes.events.clear();
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn counts(&self) -> WatchCounts {
+        self.common.changes.counts
+    }
+}
+
+impl Satellite {
+    fn new(spacecraft: SpacecraftId, settings: &Settings, time_us: i64, learns: bool) -> Self {
+        let rules = settings.rules.of(spacecraft);
+        let stream = |rules: &Vec<Rules>| Stream {
+            monitors: rules.iter().map(|rules| Monitor::new(rules, learns)).collect(),
+            boot_count: 0,
+            generated_us: 0,
+            received_us: 0,
+            silence: None,
+        };
+        Self {
+            spacecraft,
+            streams: rules.iter().map(stream).collect(),
+            orbit: settings.orbit_us.map_or_else(Orbit::default, Orbit::of_period),
+            first_us: time_us,
+            switches: None,
+            excused: 0,
+            incident: Incident::default(),
+        }
+    }
+
+    /// A frame has come: what that says apart from its values.
+    fn hear(
+        &mut self,
+        frame: &Telemetry<'_>,
+        kind: usize,
+        received_us: i64,
+        changes: &mut Changes,
+    ) {
+        let time_us = frame.time().unix_us();
+        let stream = &mut self.streams[kind];
+        let is_first = stream.generated_us == 0;
+        let is_newest = time_us >= stream.generated_us;
+        stream.received_us = received_us;
+        if let Some(event) = stream.silence.take() {
+            changes.close(event, time_us, CloseReason::Heard);
+        }
+        if !is_newest {
+            return;
+        }
+        if frame.boot_count() != stream.boot_count {
+            stream.boot_count = frame.boot_count();
+            if !is_first {
+                stream.monitors.iter_mut().for_each(Monitor::restart);
+            }
+        }
+        stream.generated_us = time_us;
+        if let Body::Health(body) = frame.body() {
+            let switches = (body.mode(), body.flags());
+            let before = self.switches.replace(switches);
+            if before.is_some_and(|before| before != switches) {
+                self.excused = EXCUSED_FRAMES;
+            } else {
+                self.excused = self.excused.saturating_sub(1);
+            }
+        }
+    }
+
+    fn values(
+        &mut self,
+        kind: usize,
+        time_us: i64,
+        values: impl IntoIterator<Item = Option<f64>>,
+        common: &mut Common,
+    ) {
+        let Common { settings, station, fleet, changes } = common;
+        let mut scene = Scene {
+            station,
+            spacecraft: self.spacecraft,
+            subject: Subject { kind: kind as u8, channel: None },
+            phase: self.orbit.phase(time_us),
+            orbits: self.orbit.flown(time_us - self.first_us),
+            is_excused: self.excused > 0,
+            fleet_tail: 0.0,
+            incident: &mut self.incident,
+            changes,
+        };
+        let rules = &settings.rules.of(self.spacecraft)[kind];
+        let monitors = self.streams[kind].monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
+        for (channel, (((monitor, rules), fleet), value)) in monitors.zip(values).enumerate() {
+            let Some(value) = value else { continue };
+            scene.changes.counts.values += 1;
+            scene.subject.channel = Some(channel as u8);
+            scene.fleet_tail = fleet.upper_quartile;
+            let was_mature = monitor.is_mature();
+            monitor.take(Sample { time_us, value }, rules, &mut scene);
+            if !was_mature && monitor.is_mature() {
+                fleet.learn(monitor.natural_jump());
+            }
+        }
+    }
+
+    fn tick(&mut self, now_us: i64, common: &mut Common) {
+        let Common { settings, station, changes, .. } = common;
+        for (kind, stream) in self.streams.iter_mut().enumerate() {
+            let quiet_us = now_us - stream.received_us;
+            if stream.received_us == 0 || quiet_us < CLOSE_AFTER_US {
+                continue;
+            }
+            let mut scene = Scene {
+                station,
+                spacecraft: self.spacecraft,
+                subject: Subject { kind: kind as u8, channel: None },
+                phase: None,
+                orbits: 0,
+                is_excused: false,
+                fleet_tail: 0.0,
+                incident: &mut self.incident,
+                changes,
+            };
+            for monitor in stream.monitors.iter_mut().filter(|monitor| !monitor.open.is_empty()) {
+                monitor.close_all(stream.generated_us, CloseReason::Gap, &mut scene);
+            }
+            if quiet_us < settings.silence_us || stream.silence.is_some() {
+                continue;
+            }
+            let violation = Violation {
+                since_us: stream.generated_us,
+                score: 1.0,
+                threshold: settings.silence_us as f32 / 1e6,
+                expected: 0.0,
+            };
+            let time_us = stream.generated_us + quiet_us;
+            let observed = Sample { time_us, value: quiet_us as f64 / 1e6 };
+            stream.silence = scene.open(Detector::Silence, violation, Severity::Warning, observed);
+        }
+    }
+}
+
+impl Fleet {
+    fn learn(&mut self, tail: f32) {
+        if self.tails.len() >= FLEET_MAX {
+            return;
+        }
+        let place = self.tails.partition_point(|&other| other < tail);
+        self.tails.insert(place, tail);
+        self.upper_quartile = self.tails[self.tails.len() * 3 / 4];
+    }
+}
+
+/// What a satellite with all detectors costs, at most.
+fn octets_per_satellite() -> usize {
+    let channels: usize = KINDS.iter().map(|kind| kind.channels).sum();
+    size_of::<Satellite>()
+        + KINDS.len() * size_of::<Stream>()
+        + channels * (size_of::<Monitor>() + LEARNED_OCTETS)
+}
+
+const _: () = assert!(size_of::<Monitor>() + LEARNED_OCTETS <= 2_048);
+const _: () = assert!(baseline::BINS <= 256);
+/// Frames from which jumps mean nothing after mode or flags have changed: what was switched may
+/// show a frame later.
+const EXCUSED_FRAMES: u8 = 2;
+/// Events of a stream that is not heard are closed after this.
+const CLOSE_AFTER_US: i64 = 30_000_000;
+/// Satellites that the fleet's natural jumps are learned from.
+const FLEET_MAX: usize = 256;
+const MEMORY: u64 = 64 << 20;
+const EVENTS_MAX: usize = 10_000;
+const SILENCE_US: i64 = 300_000_000;
