@@ -17,7 +17,7 @@ use receiver::batch::{Batch, TimeWindow};
 use receiver::chunk::Chunk;
 use receiver::sparse::Sparse;
 use receiver::store::{Identity, Store};
-use support::{Tables, cluster, empty_database, hypertables, reader_url, writer_url};
+use support::{Tables, cluster, empty_database, hypertables, reader_url, stop_jobs, writer_url};
 
 #[test]
 fn the_same_exercise_on_every_tier() -> Result<()> {
@@ -53,9 +53,7 @@ impl Place {
     fn server(tables: Tables) -> Result<Self> {
         let database = empty_database(tables)?;
         if tables != Tables::Plain {
-            // What policies do is done here, one after the other: no worker comes in between.
-            let stop = "SELECT _timescaledb_functions.stop_background_workers()";
-            cluster().sql(&database, stop)?;
+            stop_jobs(&database)?;
         }
         let options = ["--timescaledb", &(tables != Tables::Plain).to_string()];
         let owner = cluster().url(&database);
@@ -96,7 +94,8 @@ fn exercise(place: &Place, is_hyper: bool) -> Result<String> {
         place.sql(version)?
     } else {
         assert_eq!(place.sql(version)?, "", "no extension");
-        place.sql("SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)")?
+        place
+            .sql("SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)")?
     };
 
     let mut log = Log::new();

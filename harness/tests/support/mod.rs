@@ -132,6 +132,13 @@ pub(crate) fn empty_database(tables: Tables) -> Result<String> {
     Ok(name)
 }
 
+/// Lets no policy of a database with the extension run by itself from now on: what they do is done by
+/// the test, and no worker comes in between.
+pub(crate) fn stop_jobs(database: &str) -> Result<()> {
+    let stop = "SELECT _timescaledb_functions.stop_background_workers()";
+    cluster().sql(database, stop).map(drop)
+}
+
 /// A new database with tables.
 pub(crate) fn database(tables: Tables) -> Result<String> {
     let name = empty_database(tables)?;
