@@ -2,9 +2,9 @@
 //!
 //! Guarantees: only databases made here are written to; their names begin with a prefix drawn for
 //! this process, and they are dropped when it ends in whatever way (see [`crate::watchdog`]). The
-//! roles that migrations make belong to the whole server: if they were there before, neither their
-//! passwords nor anything else of them is changed here, otherwise they are dropped too, unless
-//! another database uses them by then.
+//! roles that migrations want belong to the whole server: where they were there before, they are left
+//! as they are, without even a password being set; otherwise they are made here with a comment that
+//! says so, and dropped by the last process that used them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,15 +16,33 @@ use crate::watchdog::Watchdog;
 /// How the names of all such databases begin.
 const PREFIX: &str = "orbitstream_test_";
 
+/// Makes the roles that are missing, and marks them.
+const MAKE_ROLES: &str = "
+    DO $$
+    DECLARE
+        role name;
+    BEGIN
+        FOREACH role IN ARRAY ARRAY['orbitstream_writer', 'orbitstream_reader'] LOOP
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+                EXECUTE format('CREATE ROLE %I LOGIN', role);
+                EXECUTE format('COMMENT ON ROLE %I IS %L', role, 'made by the tests of OrbitStream');
+            END IF;
+        END LOOP;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL; -- Another process was faster.
+    END
+    $$";
+
 /// Drops with psql `$1`, given the URL in `$2`, the databases that begin with `$3`, then the roles
-/// in `$4`.
+/// made here, which fails while others use them.
 const DROP: &str = r#"
 psql=$1 url=$2
 query() { "$psql" -XAtq -d "$url" -c "$1"; }
 for name in $(query "SELECT datname FROM pg_database WHERE starts_with(datname, '$3')"); do
     query "DROP DATABASE \"$name\" WITH (FORCE)"
 done
-for role in $4; do
+for role in $(query "SELECT rolname FROM pg_roles
+    WHERE shobj_description(oid, 'pg_authid') = 'made by the tests of OrbitStream'"); do
     query "DROP ROLE $role"
 done
 "#;
@@ -46,10 +64,7 @@ impl Foreign {
             .sql_at(
                 url,
                 "SELECT rolsuper FROM pg_roles WHERE rolname = current_user;
-                 SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb';
-                 SELECT string_agg(name, ' ')
-                 FROM unnest(ARRAY['orbitstream_writer', 'orbitstream_reader']) AS name
-                 WHERE name NOT IN (SELECT rolname FROM pg_roles)",
+                 SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'",
             )
             .context("the server for tests")?;
         let mut found = found.lines();
@@ -61,29 +76,24 @@ impl Foreign {
         if found.next() != Some("1") {
             bail!("the server for tests does not have TimescaleDB");
         }
-        let new_roles = found.next().unwrap_or_default();
         let prefix = format!("{PREFIX}{:08x}_", rand::random::<u32>());
         let psql = cluster.psql_program();
-        let arguments = [&psql.to_string_lossy(), url, &prefix, new_roles];
+        let arguments = [&psql.to_string_lossy(), url, &prefix];
         let watchdog = Watchdog::start(DROP, &arguments, None, None)?;
         Ok(Self { url: url.to_owned(), prefix, count: AtomicU32::new(0), _watchdog: watchdog })
     }
 
-    /// A name for a database that is to be made there.
-    pub fn new_name(&self) -> String {
-        format!("{}{}", self.prefix, self.count.fetch_add(1, Ordering::Relaxed))
+    /// Makes an empty database, and gives back its name.
+    pub fn create_database(&self, cluster: &Cluster) -> Result<String> {
+        let name = format!("{}{}", self.prefix, self.count.fetch_add(1, Ordering::Relaxed));
+        cluster.sql_at(&self.url, &format!("{MAKE_ROLES}; CREATE DATABASE {name}"))?;
+        Ok(name)
     }
 
     /// Whether a database of this name would be there.
     #[must_use]
     pub fn has(&self, database: &str) -> bool {
         database.starts_with(&self.prefix)
-    }
-
-    /// The URL that was given.
-    #[must_use]
-    pub fn own_url(&self) -> &str {
-        &self.url
     }
 
     /// The URL of a database there, for the superuser.

@@ -1,4 +1,4 @@
-//! A TimescaleDB for machines that have none: PGlite in `node`, for tests only.
+//! A TimescaleDB for machines that have none: `PGlite` in `node`, for tests only.
 //!
 //! `scripts/setup.sh stand-in` installs the package under `target/`, and `harness/stand-in/`
 //! has the lockfile with its hash and the server around it, which states its limits.

@@ -151,7 +151,7 @@ fn contents(database: &str, queries: &[String]) -> Result<String> {
     cluster().sql(database, &queries.join(";\n"))
 }
 
-/// The whole schema, less the words that pg_dump draws for each dump.
+/// The whole schema, less the words that `pg_dump` draws for each dump.
 fn schema(database: &str) -> Result<String> {
     let output = cluster().pg_dump(&cluster().url(database)).arg("--schema-only").output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -161,7 +161,7 @@ fn schema(database: &str) -> Result<String> {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The policies, which are data to pg_dump.
+/// The policies, which are data to `pg_dump`.
 fn jobs(database: &str, tables: Tables) -> Result<String> {
     if tables == Tables::Plain {
         return Ok(String::new());

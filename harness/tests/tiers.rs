@@ -102,9 +102,9 @@ fn exercise(place: &Place, is_hyper: bool) -> Result<String> {
     let two_days_ago = now_us() - 48 * 3_600_000_000;
     let before_retention = now_us() - 40 * 24 * 3_600_000_000;
     let samples = log.batch(two_days_ago, 500);
-    store(&place.writer, &samples)?;
+    store(&place.writer, samples)?;
     // Once more, as after an answer that was lost.
-    store(&place.writer, &samples)?;
+    store(&place.writer, samples)?;
     log.batch.advance();
     assert_eq!(rows(place)?, "500|500|2|1000");
 
@@ -117,10 +117,10 @@ fn exercise(place: &Place, is_hyper: bool) -> Result<String> {
                           WHERE hypertable_name = 'telemetry'";
         assert_eq!(place.sql(compressed)?, "t");
     }
-    store(&place.writer, &late)?;
+    store(&place.writer, late)?;
     log.batch.advance();
     assert_eq!(rows(place)?, "507|507|2|1014", "late samples, into the columnstore");
-    store(&place.writer, &log.batch(before_retention, 60))?;
+    store(&place.writer, log.batch(before_retention, 60))?;
     same_as_the_samples(place)?;
     if is_hyper {
         policies(place)?;
@@ -138,7 +138,8 @@ fn rows(place: &Place) -> Result<String> {
 
 /// Each level says of the samples what they say themselves, before and after it is refreshed.
 fn same_as_the_samples(place: &Place) -> Result<()> {
-    let is_hyper = place.sql("SELECT to_regclass('timescaledb_information.hypertables')")? != "";
+    let is_hyper =
+        !place.sql("SELECT to_regclass('timescaledb_information.hypertables')")?.is_empty();
     for refreshed in [false, true] {
         for (level, width) in [("1m", "1 minute"), ("1h", "1 hour"), ("1d", "1 day")] {
             if refreshed && is_hyper {

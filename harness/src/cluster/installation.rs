@@ -31,7 +31,9 @@ impl Installation {
         let mut found: Vec<Self> =
             candidates().into_iter().filter(|bin| is_complete(bin)).map(Self::at).collect();
         if !Tier::TimescaleDb.is_wanted()? {
-            found.iter_mut().for_each(|one| one.timescaledb = false);
+            for one in &mut found {
+                one.timescaledb = false;
+            }
         }
         let best = found.iter().position(|one| one.timescaledb).unwrap_or(0);
         if found.is_empty() {

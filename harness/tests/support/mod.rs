@@ -114,12 +114,7 @@ pub(crate) fn hypertables() -> Vec<Tables> {
 pub(crate) fn empty_database(tables: Tables) -> Result<String> {
     static DATABASES: AtomicU32 = AtomicU32::new(0);
     let name = match &cluster().foreign {
-        Some(foreign) if tables == Tables::Server => {
-            let name = foreign.new_name();
-            let create = format!("CREATE DATABASE {name}");
-            cluster().private.sql_at(foreign.own_url(), &create)?;
-            name
-        }
+        Some(foreign) if tables == Tables::Server => foreign.create_database(&cluster().private)?,
         _ => {
             let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
             cluster().create_database(&name)?;
