@@ -2,9 +2,9 @@
 //!
 //! Guarantees: only databases made here are written to; their names begin with a prefix drawn for
 //! this process, and they are dropped when it ends in whatever way (see [`crate::watchdog`]). The
-//! roles that migrations want belong to the whole server: where they were there before, they are left
-//! as they are, without even a password being set; otherwise they are made here with a comment that
-//! says so, and dropped by the last process that used them.
+//! roles that migrations want belong to the whole server: where they were there before, they are
+//! left as they are, without even a password being set; otherwise they are made here with a comment
+//! that says so, and dropped by the last process that used them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,7 +25,8 @@ const MAKE_ROLES: &str = "
         FOREACH role IN ARRAY ARRAY['orbitstream_writer', 'orbitstream_reader'] LOOP
             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
                 EXECUTE format('CREATE ROLE %I LOGIN', role);
-                EXECUTE format('COMMENT ON ROLE %I IS %L', role, 'made by the tests of OrbitStream');
+                EXECUTE format('COMMENT ON ROLE %I IS %L', role,
+                               'made by the tests of OrbitStream');
             END IF;
         END LOOP;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN

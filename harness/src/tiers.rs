@@ -5,7 +5,7 @@
 //! | `plain` | plain tables on the private cluster | always |
 //! | `timescaledb` | hypertables on the private cluster | the extension is installed |
 //! | `server` | hypertables on somebody's server | `TEST_DATABASE_URL` is set |
-//! | `stand-in` | TimescaleDB in WebAssembly, see [`crate::stand_in`] | it is installed under `target/` |
+//! | `stand-in` | TimescaleDB in WebAssembly: [`crate::stand_in`] | it is installed in `target/` |
 //!
 //! The variable `ORBITSTREAM_TEST_TIERS` names tiers, with commas: then those run besides `plain`,
 //! and no others. One that is named and cannot run is an error.

@@ -1,4 +1,5 @@
-//! History: aggregates that are right for late and partial samples, the columnstore, and the periods.
+//! History: aggregates that are right for late and partial samples, the columnstore, and the
+//! periods.
 
 mod support;
 

@@ -113,7 +113,8 @@ fn fill(database: &str) -> Result<Vec<String>> {
                 string_agg(CASE
                     WHEN column_name = 'severity' THEN '''watch'''
                     WHEN column_name = 'satellite_id' THEN '''SAT-0'' || n % 5 + 1'
-                    WHEN data_type = 'timestamp with time zone' THEN 'now() - n * interval ''1 hour'''
+                    WHEN data_type = 'timestamp with time zone'
+                        THEN 'now() - n * interval ''1 hour'''
                     WHEN data_type = 'text' THEN quote_literal(column_name || ' ') || ' || n'
                     WHEN data_type = 'boolean' THEN 'n % 2 = 0'
                     WHEN data_type = 'inet' THEN '''127.0.0.1''::inet + n'
@@ -136,7 +137,8 @@ fn fill(database: &str) -> Result<Vec<String>> {
         cluster().sql(
             database,
             &format!(
-                "INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {ROWS}) AS n"
+                "INSERT INTO {table} ({columns})
+                 SELECT {values} FROM generate_series(1, {ROWS}) AS n"
             ),
         )?;
         contents.push(format!(

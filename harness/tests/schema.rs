@@ -234,7 +234,8 @@ const MORE_THAN_THEIR_WORK: &str = "
          (SELECT oid, oid::regclass::text AS relation FROM pg_class
           WHERE relkind IN ('r', 'p', 'v', 'm')
             AND (relnamespace = 'public'::regnamespace
-                 OR relname ~ '^(_hyper|compress_hyper|_compressed_hyper|_materialized_hyper)')) AS relations,
+                 OR relname ~ '^(_hyper|compress_hyper|_compressed_hyper|_materialized_hyper)'))
+             AS relations,
          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
              AS has
     WHERE has_table_privilege(role, oid, has)

@@ -148,8 +148,8 @@ fn same_as_the_samples(place: &Place) -> Result<()> {
                 ))?;
             }
             let difference = format!(
-                "WITH said AS (SELECT bucket, satellite_id, samples, round(cpu_temp_avg::numeric, 6),
-                                      cpu_temp_min, cpu_temp_max, cpu_temp_count
+                "WITH said AS (SELECT bucket, satellite_id, samples,
+                                      round(cpu_temp_avg::numeric, 6), cpu_temp_min, cpu_temp_max, cpu_temp_count
                                FROM telemetry_{level}),
                       meant AS (SELECT time_bucket('{width}', time), satellite_id, count(*),
                                        round(avg(cpu_temp)::numeric, 6), min(cpu_temp),
@@ -174,8 +174,8 @@ fn same_as_the_samples(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Every policy is there, and does its work when it is run: what is older than samples are kept goes,
-/// and the history made of it stays.
+/// Every policy is there, and does its work when it is run: what is older than samples are kept
+/// goes, and the history made of it stays.
 fn policies(place: &Place) -> Result<()> {
     let jobs = "SELECT proc_name, count(*) FROM timescaledb_information.jobs
                 WHERE hypertable_name IS NOT NULL GROUP BY 1 ORDER BY 1";

@@ -28,8 +28,8 @@ pub(crate) struct Ground {
     pub(crate) folder: TempDir,
 }
 
-/// The private server and, if there is one, that of `TEST_DATABASE_URL`. A database on the latter is
-/// known by its name, so that tests need not care where theirs is.
+/// The private server and, if there is one, that of `TEST_DATABASE_URL`. A database on the latter
+/// is known by its name, so that tests need not care where theirs is.
 pub(crate) struct Servers {
     private: Cluster,
     foreign: Option<Foreign>,
@@ -127,8 +127,8 @@ pub(crate) fn empty_database(tables: Tables) -> Result<String> {
     Ok(name)
 }
 
-/// Lets no policy of a database with the extension run by itself from now on: what they do is done by
-/// the test, and no worker comes in between.
+/// Lets no policy of a database with the extension run by itself from now on: what they do is done
+/// by the test, and no worker comes in between.
 pub(crate) fn stop_jobs(database: &str) -> Result<()> {
     let stop = "SELECT _timescaledb_functions.stop_background_workers()";
     cluster().sql(database, stop).map(drop)
