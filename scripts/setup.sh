@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Installs what the project needs and this machine lacks, saying what and why.
 #
-#     scripts/setup.sh [postgres] [tshark] [oracles] [network] [cargo-deny] [cargo-fuzz] [tiers]
+#     scripts/setup.sh [postgres] [tshark] [oracles] [stand-in] [network] [cargo-deny]
+#                      [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
 # target/. `tiers` installs nothing: it says which tests can run here.
 set -euo pipefail
 
+node_major_min=18
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
 oracles=$root/target/oracles
+stand_in=$root/target/stand-in
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -108,6 +111,54 @@ setup_oracles() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+# Whether the extension is installed for the server that the tests start.
+timescaledb_version() {
+    local bin share
+    bin=$(postgres_bin) || return 1
+    share=$("$bin/pg_config" --sharedir 2>/dev/null) ||
+        share=/usr/share/postgresql/$(basename "$(dirname "$bin")")
+    sed -n "s/^default_version = '\(.*\)'/\1/p" "$share/extension/timescaledb.control" 2>/dev/null |
+        grep .
+}
+
+have_node() {
+    have node && have npm &&
+        [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$node_major_min" ]
+}
+
+# A TimescaleDB for tests, where there may be none. Whatever goes wrong here, the other tests can
+# run: `tiers` and the tests say that this one does not.
+setup_stand_in() {
+    local stamp=$stand_in/package-lock.json.sha256 wanted
+    wanted=$(sha256sum <"$root/harness/stand-in/package-lock.json")
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && have_node; then
+        return
+    fi
+    if ! have_node; then
+        if timescaledb_version >/dev/null; then
+            say "no Node.js $node_major_min with npm: the stand-in for TimescaleDB is left out (the" \
+                'extension itself is here)'
+            return
+        fi
+        # In a shell of its own, which alone ends when this machine installs no packages.
+        if ! (apt_install 'a stand-in for TimescaleDB runs in it' nodejs npm) || ! have_node; then
+            say "no Node.js $node_major_min with npm is to be had: the stand-in for TimescaleDB cannot" \
+                'run, and without TEST_DATABASE_URL no test meets the extension'
+            return
+        fi
+    fi
+    say 'installing a stand-in for TimescaleDB into target/stand-in (for tests)'
+    rm -rf "$stand_in"
+    mkdir -p "$stand_in"
+    cp "$root"/harness/stand-in/package.json "$root"/harness/stand-in/package-lock.json "$stand_in"
+    if npm ci --prefix "$stand_in" --ignore-scripts --no-audit --no-fund --silent </dev/null; then
+        printf '%s\n' "$wanted" >"$stamp"
+    else
+        rm -rf "$stand_in"
+        say 'the stand-in for TimescaleDB could not be installed: it is left out'
+    fi
+}
+
 setup_network() {
     if [ "$(id -u)" -ne 0 ]; then
         say 'the tests over a network of their own need root: without it they say so and do nothing'
@@ -162,22 +213,53 @@ network_tier() {
     ip netns del "$name"
 }
 
+# Whether a tier is wanted: all are, unless ORBITSTREAM_TEST_TIERS names some.
+is_wanted() {
+    case ,$(printf '%s' "${ORBITSTREAM_TEST_TIERS:-$1}" | tr -d ' '), in
+    *,"$1",*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+# show_tier NAME WHAT...
+show_tier() { printf '  %-12s %s\n' "$1" "${*:2}"; }
+
+# The databases that the tests run on.
+show_databases() {
+    local bin version
+    if bin=$(postgres_bin); then
+        show_tier plain "$("$bin/postgres" --version | cut -d ' ' -f 3), every test"
+    else
+        show_tier plain 'missing: scripts/setup.sh postgres'
+    fi
+    if ! is_wanted timescaledb; then
+        show_tier timescaledb 'not run: ORBITSTREAM_TEST_TIERS leaves it out'
+    elif version=$(timescaledb_version); then
+        show_tier timescaledb "$version, the tests about tables once more, on hypertables"
+    else
+        show_tier timescaledb 'not run: the extension is not installed'
+    fi
+    if ! is_wanted server; then
+        show_tier server 'not run: ORBITSTREAM_TEST_TIERS leaves it out'
+    elif [ -n "${TEST_DATABASE_URL:-}" ]; then
+        show_tier server 'TEST_DATABASE_URL, the tests about tables once more, on hypertables there'
+    else
+        show_tier server 'not run: TEST_DATABASE_URL is not set'
+    fi
+    if ! is_wanted stand-in; then
+        show_tier stand-in 'not run: ORBITSTREAM_TEST_TIERS leaves it out'
+    elif have_node && [ -e "$stand_in/package-lock.json.sha256" ]; then
+        show_tier stand-in 'TimescaleDB in WebAssembly: schema, COPY, aggregates, policies and rights' \
+            'only (one session at a time, no timers, no background jobs)'
+    else
+        show_tier stand-in 'not run: not installed (scripts/setup.sh stand-in)'
+    fi
+}
+
 # Which tests can run on this machine, and what the others would need.
 show_tiers() {
-    local bin share
     say 'what the tests will find here:'
-    if bin=$(postgres_bin); then
-        printf '  %-12s %s\n' postgresql "$("$bin/postgres" --version)"
-        share=$("$bin/pg_config" --sharedir 2>/dev/null || true)
-        if [ -n "$share" ] && [ -f "$share/extension/timescaledb.control" ]; then
-            printf '  %-12s %s\n' timescaledb "$(
-                sed -n "s/^default_version = '\(.*\)'/\1/p" "$share/extension/timescaledb.control")"
-        else
-            printf '  %-12s %s\n' timescaledb 'not installed: plain PostgreSQL only'
-        fi
-    else
-        printf '  %-12s %s\n' postgresql 'missing: scripts/setup.sh postgres'
-    fi
+    show_databases
     if have tshark; then
         printf '  %-12s %s\n' tshark "$(tshark --version 2>/dev/null | head -n 1)"
     else
@@ -191,16 +273,17 @@ show_tiers() {
     fi
 }
 
-[ $# -gt 0 ] || set -- postgres tshark oracles cargo-deny
+[ $# -gt 0 ] || set -- postgres tshark oracles stand-in cargo-deny
 for what in "$@"; do
     case $what in
     postgres) setup_postgres ;;
     tshark) setup_tshark ;;
     oracles) setup_oracles ;;
+    stand-in) setup_stand_in ;;
     network) setup_network ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres tshark oracles network cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres tshark oracles stand-in network cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

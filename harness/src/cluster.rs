@@ -20,7 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 pub use options::{ClusterOptions, StopMode};
 
@@ -173,13 +173,30 @@ impl Cluster {
     /// Runs SQL as the owner, each statement by itself up to the first error, and gives back what
     /// `psql` printed: one line a row, columns separated by `|`.
     pub fn sql(&self, database: &str, statements: &str) -> Result<String> {
-        let mut command = self.psql(&self.url(database));
-        let output = run_with_input(&mut command, statements).context("cannot run psql")?;
+        self.sql_at(&self.url(database), statements)
+            .map_err(|error| anyhow!("{error:#}\n(in database {database})"))
+    }
+
+    /// The same with any server, role and database.
+    pub fn sql_at(&self, url: &str, statements: &str) -> Result<String> {
+        let output = run_with_input(&mut self.psql(url), statements).context("cannot run psql")?;
         if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            bail!("{}\n(in database {database})", message.trim());
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    /// Path of its `psql`.
+    pub fn psql_program(&self) -> PathBuf {
+        self.installation.program("psql")
+    }
+
+    /// A `pg_dump` for the given URL, undisturbed like [`Cluster::psql`].
+    pub fn pg_dump(&self, url: &str) -> Command {
+        let mut command = Command::new(self.installation.program("pg_dump"));
+        clean_environment(&mut command);
+        command.arg("--dbname").arg(url);
+        command
     }
 
     /// A `psql` for the given URL that reads statements from its standard input, takes no settings

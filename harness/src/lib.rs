@@ -7,19 +7,25 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod foreign;
 pub mod generate;
 pub mod judges;
 pub mod ledger;
 pub mod network;
 pub mod program;
 pub mod relay;
+pub mod stand_in;
 pub mod station;
 pub mod stress;
+pub mod tiers;
 pub mod verification;
 pub mod watchdog;
 
 pub use cluster::{Cluster, ClusterOptions, StopMode};
+pub use foreign::Foreign;
 pub use ledger::{Counters, Truth};
 pub use program::Program;
+pub use stand_in::StandIn;
 pub use station::{Constellation, Station};
+pub use tiers::Tier;
 pub use verification::{Reports, Verification};

@@ -12,7 +12,7 @@ use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{Constellation, generate, judges};
-use support::{Ground, Tables, cluster, tables};
+use support::{Ground, Tables, cluster, reader_url, tables};
 
 const OVERVIEW: &str = "grafana/dashboards/overview.json";
 const SATELLITE: &str = "grafana/dashboards/satellite.json";
@@ -63,9 +63,7 @@ fn live(tables: Tables) -> Result<(Ground, String)> {
     let (status, answer) = ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 50}"#)?;
     ensure!(status == 200, "{answer}");
 
-    let password = "only-for-this-test";
-    ground.sql(&format!("ALTER ROLE orbitstream_reader PASSWORD '{password}'"))?;
-    let url = cluster().url_as("orbitstream_reader", Some(password), &ground.database);
+    let url = reader_url(&ground.database);
     Ok((ground, url))
 }
 

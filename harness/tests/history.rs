@@ -1,64 +1,13 @@
-//! History: migrations forward from every version with data, aggregates that are right for late and
-//! partial samples, the columnstore, and the periods.
+//! History: aggregates that are right for late and partial samples, the columnstore, and the
+//! periods.
 
 mod support;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use harness::{Station, program::sibling};
-use support::{Ground, Tables, cluster, tables};
-
-mod embedded {
-    refinery::embed_migrations!("../schema/migrations");
-}
-
-#[test]
-fn every_earlier_version_with_data_comes_forward() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let newest = receiver::store::schema::current().cast_signed();
-    assert!(newest > 1);
-    for tables in tables() {
-        for version in 1..=newest {
-            let name = format!("from_{version}_{tables:?}").to_lowercase();
-            cluster().create_database(&name)?;
-            if tables == Tables::Hyper {
-                cluster().sql(&name, "CREATE EXTENSION timescaledb")?;
-            }
-            runtime.block_on(migrate_to(&cluster().url(&name), version))?;
-            cluster().sql(
-                &name,
-                "INSERT INTO telemetry (time, satellite_id, cpu_temp)
-                 SELECT now() - minute * interval '1 minute', 'SAT-01', minute
-                 FROM generate_series(0, 999) AS minute;
-                 INSERT INTO satellite VALUES (1, 'SAT-01');
-                 INSERT INTO ingest_batch VALUES ('GS-01', 7, 1, 1000, 1000, now())",
-            )?;
-            let content = "SELECT count(*), sum(cpu_temp), (SELECT count(*) FROM satellite),
-                                  (SELECT max(next) FROM ingest_batch) FROM telemetry";
-            let before = cluster().sql(&name, content)?;
-            let wanted = (tables == Tables::Hyper).to_string();
-            for _ in 0..2 {
-                Station::migrate(&cluster().url(&name), &["--timescaledb", &wanted])?;
-                let version = "SELECT max(version) FROM refinery_schema_history";
-                assert_eq!(cluster().sql(&name, version)?, newest.to_string());
-                assert_eq!(cluster().sql(&name, content)?, before);
-            }
-            let days = "SELECT sum(samples), round(sum(cpu_temp_avg * cpu_temp_count)::numeric, 3)
-                        FROM telemetry_1d";
-            // The background jobs are at work on the new aggregates meanwhile.
-            let patience = Instant::now() + Duration::from_secs(30);
-            let mut found = cluster().sql(&name, days)?;
-            while found != "1000|499500.000" && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(500));
-                found = cluster().sql(&name, days)?;
-            }
-            assert_eq!(found, "1000|499500.000", "{tables:?} {version}");
-        }
-    }
-    Ok(())
-}
+use anyhow::Result;
+use harness::program::sibling;
+use support::{Ground, Tables, cluster, hypertables, tables};
 
 #[test]
 fn aggregates_are_right_for_late_and_partial_samples() -> Result<()> {
@@ -113,11 +62,11 @@ const HOUR: &str = "1|4|30|10|60|3|5.5|2|7.5";
 
 #[test]
 fn late_samples_reach_a_chunk_in_the_columnstore() -> Result<()> {
-    if !tables().contains(&Tables::Hyper) {
-        println!("NOT RUN: TimescaleDB is not installed, so there is no columnstore");
-        return Ok(());
-    }
-    let mut ground = Ground::start(Tables::Hyper, &[])?;
+    hypertables().into_iter().try_for_each(late_samples)
+}
+
+fn late_samples(tables: Tables) -> Result<()> {
+    let mut ground = Ground::start(tables, &[])?;
     ground.sql(
         "INSERT INTO telemetry (time, satellite_id, cpu_temp)
          SELECT now() - interval '3 days' + n * interval '1 s', 'SAT-0' || (n % 5 + 1), n
@@ -144,18 +93,19 @@ fn late_samples_reach_a_chunk_in_the_columnstore() -> Result<()> {
 
 #[test]
 fn periods_are_changed_by_options() -> Result<()> {
-    let receiver = |url: &str, options: &[&str]| -> Result<(bool, String)> {
-        let mut command = Command::new(sibling("receiver")?);
-        let output = command.arg("migrate").args(options).env("DATABASE_URL", url).output()?;
-        Ok((output.status.success(), String::from_utf8(output.stderr)?))
-    };
     let (is_done, error) = receiver(&cluster().url("postgres"), &["--retention", "3d"])?;
     assert!(!is_done && error.contains("at least 4d") && error.lines().count() == 1, "{error}");
-    if !tables().contains(&Tables::Hyper) {
-        println!("NOT RUN: TimescaleDB is not installed, so there are no policies");
-        return Ok(());
-    }
-    let name = support::database(Tables::Hyper)?;
+    hypertables().into_iter().try_for_each(periods)
+}
+
+fn receiver(url: &str, options: &[&str]) -> Result<(bool, String)> {
+    let mut command = Command::new(sibling("receiver")?);
+    let output = command.arg("migrate").args(options).env("DATABASE_URL", url).output()?;
+    Ok((output.status.success(), String::from_utf8(output.stderr)?))
+}
+
+fn periods(tables: Tables) -> Result<()> {
+    let name = support::database(tables)?;
     let period = |job: &str, key: &str| {
         let sql = format!(
             "SELECT DISTINCT (config->>'{key}')::interval = interval '10 days',
@@ -191,13 +141,5 @@ fn refresh(ground: &Ground) -> Result<()> {
             ground.sql(&format!("CALL run_job({job})"))?;
         }
     }
-    Ok(())
-}
-
-async fn migrate_to(url: &str, version: i32) -> Result<()> {
-    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    let runner = embedded::migrations::runner().set_target(refinery::Target::Version(version));
-    runner.run_async(&mut client).await.context("a migration failed")?;
     Ok(())
 }

@@ -88,6 +88,9 @@ fn refused_frames_are_kept_up_to_a_number_each_second() -> Result<()> {
         socket.send_to(b"no frame at all", ground.station.target())?;
     }
     let database = ground.database.clone();
+    let roles = "SELECT DISTINCT usename FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'orbitstream receiver'";
+    assert_eq!(ground.sql(roles)?, "orbitstream_writer", "whom the station runs as");
     let counters = ground.stop()?;
     assert_eq!((counters.rejected_total(), counters.committed), (50, 0));
     let kept = "SELECT count(*) BETWEEN 5 AND 10, min(host(source)), min(reason),

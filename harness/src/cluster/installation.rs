@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Uid, User};
 
+use crate::Tier;
+
 /// Users that a server is run as when this process is root, best first.
 const UNPRIVILEGED_USERS: [&str; 2] = ["postgres", "nobody"];
 
@@ -23,10 +25,16 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Finds the server's programs, preferring a version that has TimescaleDB.
+    /// Finds the server's programs, preferring a version that has TimescaleDB, unless the tests'
+    /// tiers leave it out: then it is as if it were not installed.
     pub(super) fn find() -> Result<Self> {
         let mut found: Vec<Self> =
             candidates().into_iter().filter(|bin| is_complete(bin)).map(Self::at).collect();
+        if !Tier::TimescaleDb.is_wanted()? {
+            for one in &mut found {
+                one.timescaledb = false;
+            }
+        }
         let best = found.iter().position(|one| one.timescaledb).unwrap_or(0);
         if found.is_empty() {
             bail!(NOT_FOUND);

@@ -103,7 +103,7 @@ pub async fn migrate(
         .run_async(&mut client)
         .await
         .map_err(|error| Error::Migration(innermost(&error)))?;
-    client.batch_execute(GRANT_VERSION).await?;
+    client.batch_execute(GRANT_SIGHT).await?;
     for (name, period) in [
         ("retention", periods.retention),
         ("retention_minutes", periods.retention_minutes),
@@ -178,17 +178,28 @@ const CREATE_EXTENSION: &str = "
     END
     $$";
 
-/// The migrations' own table is made by the runner, so its rights are given here.
-const GRANT_VERSION: &str = "
+/// The migrations' own table is made by the runner, so its rights are given here. So is the reader's
+/// sight of all else: what V2 set as default holds only for tables of the user that ran it.
+const GRANT_SIGHT: &str = "
     DO $$
     DECLARE
         reader name;
+        relation regclass;
     BEGIN
-        FOR reader IN
-            SELECT rolname FROM pg_roles
-            WHERE rolname IN ('orbitstream_writer', 'orbitstream_reader')
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'orbitstream_writer') THEN
+            GRANT SELECT ON refinery_schema_history TO orbitstream_writer;
+        END IF;
+        SELECT rolname INTO reader FROM pg_roles WHERE rolname = 'orbitstream_reader';
+        IF reader IS NULL THEN
+            RETURN;
+        END IF;
+        FOR relation IN
+            SELECT oid FROM pg_class
+            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+                AND NOT has_table_privilege(reader, oid, 'SELECT')
+                AND pg_has_role(relowner, 'USAGE')
         LOOP
-            EXECUTE format('GRANT SELECT ON refinery_schema_history TO %I', reader);
+            EXECUTE format('GRANT SELECT ON %s TO %I', relation, reader);
         END LOOP;
     END
     $$";
