@@ -56,7 +56,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub boot: Option<u16>,
 
-    /// What noise, differences and faults are drawn from: the same options with the same --start,
+    /// What noise, differences, anomalies and faults are drawn from: the same options with the same --start,
     /// --boot and --seed send the same bytes [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
