@@ -206,6 +206,128 @@ fn a_reboot_in_a_storm_makes_streams_of_their_own() -> Result<()> {
     Ok(())
 }
 
+/// Three simulated minutes, less than a station lets satellites be ahead of its clock.
+const ANOMALIES: &[&str] = &[
+    "--satellites=4",
+    "--rate=200",
+    "--count=8000",
+    "--boot=7",
+    "--seed=5",
+    "--speed=20",
+    "--anomalies=0.05",
+];
+
+#[test]
+fn detection_is_scored_by_onset() -> Result<()> {
+    for tables in tables() {
+        let flown = Flown::fly(tables, ANOMALIES)?;
+        let truth: Value = serde_json::from_str(&fs::read_to_string(flown.truth())?)?;
+        let events = truth["anomalies"].as_array().expect("a list");
+        assert!(events.len() > 20, "{}", events.len());
+        flown.sql("DELETE FROM anomaly")?;
+
+        // Nothing found, and that is no disagreement until somebody asks.
+        let verification = flown.verify(&[])?;
+        assert!(verification.agrees, "{}", verification.page);
+        assert!(verification.page.contains("\nall  "), "{}", verification.page);
+        let json = flown.folder.path().join("verified.json");
+        let json_option = format!("--json={}", json.display());
+        let detection = |options: &[&str]| -> Result<(bool, Value)> {
+            let verification = flown.verify(&[&[&*json_option], options].concat())?;
+            let page: Value = serde_json::from_str(&fs::read_to_string(&json)?)?;
+            assert_eq!(page["agrees"], verification.agrees, "{}", verification.page);
+            Ok((verification.agrees, page["detection"].clone()))
+        };
+        let (agrees, score) = detection(&["--min-f1=0.5"])?;
+        assert!(!agrees, "{score}");
+        assert_eq!(score["all"]["found"], 0);
+        assert_eq!(score["all"]["recall"], 0.0);
+        let judged = score["all"]["events"].as_u64().expect("a count");
+        let left_out = score["cut_off"].as_u64().zip(score["not_received"].as_u64());
+        assert_eq!(judged + left_out.map_or(0, |(a, b)| a + b), events.len() as u64);
+        assert_eq!(score["values"], 8_000 / 10 * (9 * 17 + 11));
+
+        // Each found on its first sample by one detector, and by another ten samples later.
+        for event in events {
+            let (satellite, channel) = (&event["satellite_id"], &event["channel"]);
+            let table = match channel.as_str() {
+                Some(name) if name.starts_with("rate") || name.starts_with("wheel") => "attitude",
+                _ => "telemetry",
+            };
+            for (detector, later) in [("first", 0), ("second", 10)] {
+                flown.sql(&format!(
+                    "INSERT INTO anomaly (satellite_id, channel, detector, severity, opened_at,
+                                          last_at, detected_at)
+                     SELECT satellite_id, '{channel}', '{detector}', 'warning', time, time, time
+                     FROM {table}
+                     WHERE satellite_id = '{satellite}' AND time >= '{start}'
+                     ORDER BY time OFFSET {later} LIMIT 1",
+                    satellite = satellite.as_str().expect("a name"),
+                    channel = channel.as_str().expect("a name"),
+                    start = event["start"].as_str().expect("a time"),
+                ))?;
+            }
+        }
+        let (agrees, score) = detection(&["--min-f1=1", "--min-recall=stuck=1", "--max-false=0"])?;
+        assert!(agrees, "{score}");
+        assert_eq!(score["all"]["found"], judged);
+        assert_eq!((&score["all"]["f1"], &score["all"]["false"]), (&1.0.into(), &0.into()));
+        assert_eq!(score["all"]["delay_samples_p95"], 0);
+        assert_eq!(score["kinds"].as_object().map(|kinds| kinds.len()), Some(5), "{score}");
+
+        // Without the first detector the delay is ten samples, whatever the times between them.
+        flown.sql("DELETE FROM anomaly WHERE detector = 'first'")?;
+        let (_, score) = detection(&[])?;
+        assert_eq!(score["all"]["found"], judged);
+        assert_eq!(score["all"]["delay_samples_median"], 10);
+
+        // Alarms where nothing was, on a channel that never goes wrong, and about another satellite.
+        for (satellite, channel) in [("SAT-01", "altitude"), ("SAT-09", "altitude"), ("SAT-01", "")]
+        {
+            flown.sql(&format!(
+                "INSERT INTO anomaly (satellite_id, channel, detector, severity, opened_at, last_at,
+                                      detected_at)
+                 SELECT '{satellite}', '{channel}', 'third', 'watch', time, time, time
+                 FROM telemetry WHERE satellite_id = 'SAT-01' ORDER BY time OFFSET 500 LIMIT 1"
+            ))?;
+        }
+        let (agrees, score) = detection(&["--max-false=0"])?;
+        assert!(!agrees);
+        assert_eq!(score["all"]["false"], 1);
+        assert_eq!(score["channels"]["altitude"]["false"], 1);
+        let page = flown.verify(&[])?.page;
+        assert!(page.contains("2 alarms about other satellites"), "{page}");
+    }
+    Ok(())
+}
+
+#[test]
+fn detection_is_scored_without_anomalies_when_asked() -> Result<()> {
+    let flown = Flown::fly(Tables::Plain, FLIGHT)?;
+    flown.sql("DELETE FROM anomaly")?;
+    assert!(!flown.verify(&[])?.page.contains("false alarms"));
+    let page = flown.verify(&["--detection"])?.page;
+    assert!(page.contains("0.000 false alarms per million values (49200 values)"), "{page}");
+    assert!(flown.verify(&["--max-false=0"])?.agrees);
+    // A share of nothing is no share.
+    for asked in ["--min-f1=0", "--min-recall=drift=0"] {
+        let verification = flown.verify(&[asked])?;
+        assert!(!verification.agrees, "{}", verification.page);
+        assert!(verification.page.contains("nothing to score"), "{}", verification.page);
+    }
+    for (wrong, part) in [
+        ("--min-f1=2", "a share from 0 to 1"),
+        ("--min-recall=drift", "a kind and a share"),
+        ("--min-recall=wobble=0.5", "spike, step, drift"),
+        ("--json=/no/such/place", "--json another place"),
+    ] {
+        let verification = flown.verify(&[wrong])?;
+        assert!(!verification.agrees && verification.page.contains(part), "{}", verification.page);
+        assert_eq!(verification.page.lines().count(), 1, "{}", verification.page);
+    }
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_compared_is_said_in_one_line() -> Result<()> {
     let flown = Flown::fly(Tables::Plain, &["--satellites=1", "--count=20", "--rate=100"])?;

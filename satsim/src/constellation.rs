@@ -1,13 +1,14 @@
 //! The constellation: simulated time to frames.
 //!
 //! Pure: no clock, no I/O. A frame is a function of seed, boot, start, satellite, its place in its
-//! stream and its simulated time.
+//! stream and its simulated time; with anomalies also of the satellite's frames before.
 
 use protocol::{
     Apid, CdsTime, FRAME_OCTETS_MAX, Packet, Sequence, SpacecraftId, Stamp, attitude, emit, health,
 };
 
 use crate::{
+    anomaly::{Event, Sensors},
     orbit::Orbit,
     satellite::{Satellite, noise::Noise},
 };
@@ -67,6 +68,8 @@ struct Member {
     spacecraft: SpacecraftId,
     boot_count: u16,
     satellite: Satellite,
+    /// Once there is a chance that they go wrong.
+    sensors: Option<Box<Sensors>>,
     health: u64,
     attitude: u64,
 }
@@ -97,6 +100,7 @@ impl Constellation {
                     spacecraft,
                     boot_count: origin.boot_count,
                     satellite,
+                    sensors: None,
                     health: 0,
                     attitude: 0,
                 })
@@ -114,6 +118,36 @@ impl Constellation {
     /// How many satellites there are.
     pub fn satellites(&self) -> usize {
         self.members.len()
+    }
+
+    /// From here on an event starts in each satellite's readings with this chance in a simulated
+    /// second.
+    pub fn set_anomalies(&mut self, chance: f64) {
+        for member in &mut self.members {
+            if chance > 0.0 && member.sensors.is_none() {
+                member.sensors = Some(Box::new(Sensors::new(self.seed, member.spacecraft)));
+            }
+            if let Some(sensors) = &mut member.sensors {
+                sensors.set_chance(chance);
+            }
+        }
+    }
+
+    /// The latest frame of satellite `index`, which is of this kind, will not come to the ground
+    /// whole.
+    ///
+    /// # Panics
+    /// When there is no such satellite.
+    pub fn lost(&mut self, index: usize, apid: Apid) {
+        if let Some(sensors) = &mut self.members[index].sensors {
+            sensors.lost(apid);
+        }
+    }
+
+    /// What went wrong in readings so far, satellite by satellite.
+    pub fn anomalies(&self) -> impl Iterator<Item = &Event> {
+        let sensors = self.members.iter().filter_map(|member| member.sensors.as_deref());
+        sensors.flat_map(Sensors::events)
     }
 
     /// The next frame of satellite `index`, at `offset_us` from the start, which never goes back.
@@ -163,9 +197,17 @@ impl Constellation {
         *count += 1;
         let mut noise = Noise::of(self.seed, number, apid, sequence.value());
         let packet = if is_attitude {
-            Packet::Attitude((&member.satellite.attitude(offset_us, &mut noise)).into())
+            let mut readings = member.satellite.attitude(offset_us, &mut noise);
+            if let Some(sensors) = &mut member.sensors {
+                sensors.attitude(offset_us, &mut readings);
+            }
+            Packet::Attitude((&readings).into())
         } else {
-            Packet::Health((&member.satellite.health(offset_us, &mut noise)).into())
+            let mut readings = member.satellite.health(offset_us, &mut noise);
+            if let Some(sensors) = &mut member.sensors {
+                sensors.health(offset_us, &mut readings);
+            }
+            Packet::Health((&readings).into())
         };
         let stamp = Stamp {
             spacecraft: member.spacecraft,

@@ -28,6 +28,7 @@ use crate::{
     satellite::noise::Noise,
 };
 use damage::Damage;
+use rates::Fault;
 pub use rates::{Burst, REORDER_DEPTH_MAX, Rates};
 pub use tail::COPY_DELAY_MAX;
 use tail::Tail;
@@ -98,13 +99,14 @@ impl Injector {
     }
 
     /// Hands the next frame of satellite `index` to `send`, or what becomes of it, and then
-    /// whatever else of its stream is due.
+    /// whatever else of its stream is due. Whether the frame comes to the ground whole, now or
+    /// later.
     pub fn pass<E>(
         &mut self,
         index: usize,
         frame: &Frame,
         mut send: impl FnMut(&Frame, Option<Damage>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<bool, E> {
         let link = &mut self.links[index];
         let after = frames_after(link.frames, link.planned);
         link.frames += 1;
@@ -112,10 +114,12 @@ impl Injector {
         link.is_bad = self.rates.is_bad_next(link.is_bad, &mut noise);
         let tail = &mut link.tails[place(frame.apid)];
         if after == 0 || tail.is_empty() {
-            return tail.send_last(frame, &mut send);
+            tail.send_last(frame, &mut send)?;
+            return Ok(true);
         }
         let fault = self.rates.draw(link.is_bad, &mut noise);
-        tail.send(frame, fault, self.rates.reorder_depth, after, noise, &mut send)
+        tail.send(frame, fault, self.rates.reorder_depth, after, noise, &mut send)?;
+        Ok(!fault.is_some_and(Fault::is_loss))
     }
 
     /// Hands a frame to `send` that is the last of its stream although nobody planned it, after all

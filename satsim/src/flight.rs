@@ -73,6 +73,7 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
             if let Some(faults) = &mut self.faults {
                 faults.set_rates(phase.rates);
             }
+            self.constellation.set_anomalies(phase.anomalies);
             let leg = Leg { phase, active: phase.active(satellites) };
             made = match phase.pace {
                 Pace::Scheduled { schedule, frames } => {
@@ -157,9 +158,15 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
         let frame = self.constellation.frame(index, offset_us);
         match &mut self.faults {
             None => self.packer.push(frame.octets(), None, offset_us, self.sink),
-            Some(faults) => faults.pass(index, &frame, |frame, damage| {
-                self.packer.push(frame.octets(), damage, offset_us, self.sink)
-            }),
+            Some(faults) => {
+                let comes = faults.pass(index, &frame, |frame, damage| {
+                    self.packer.push(frame.octets(), damage, offset_us, self.sink)
+                })?;
+                if !comes {
+                    self.constellation.lost(index, frame.apid);
+                }
+                Ok(())
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Phase {
     pub pace: Pace,
     /// What becomes of the frames.
     pub rates: Rates,
+    /// Chance per satellite and simulated second that an event starts in its readings.
+    pub anomalies: f64,
     /// Satellites that start again as it begins.
     pub reboot: Vec<usize>,
     /// Satellites that make nothing in it, in ascending order.
@@ -66,10 +68,20 @@ impl Itinerary {
             start_us: 0,
             pace,
             rates,
+            anomalies: 0.0,
             reboot: Vec::new(),
             silent: Vec::new(),
         };
         Self::new(satellites, vec![phase])
+    }
+
+    /// The same, with this chance of anomalies in all phases.
+    #[must_use]
+    pub fn with_anomalies(mut self, chance: f64) -> Self {
+        for phase in &mut self.phases {
+            phase.anomalies = chance;
+        }
+        self
     }
 
     /// In order.
@@ -139,6 +151,7 @@ mod tests {
             start_us: 0,
             pace: Pace::Scheduled { schedule: Schedule::new(active, 1.0, 1.0), frames },
             rates: Rates::default(),
+            anomalies: 0.0,
             reboot: reboot.to_vec(),
             silent: silent.to_vec(),
         }

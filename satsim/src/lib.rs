@@ -1,11 +1,12 @@
 //! The OrbitStream constellation: satellites that fly, and the packets they send.
 //!
-//! Data flows one way: [`constellation`] (simulated time to frames) → [`fault`] (what becomes of
-//! them) → [`datagram`] (frames to datagrams) → [`sink`] (the network, a pcap file), driven by
+//! Data flows one way: [`constellation`] (simulated time to frames, [`anomaly`] in the readings) →
+//! [`fault`] (what becomes of them) → [`datagram`] (frames to datagrams) → [`sink`] (the network, a pcap file), driven by
 //! [`flight`] along the [`itinerary`] at the [`schedule`]'s pace. Everything up to the sink is a
 //! function of the [`plan`]: no clock, no I/O, so the same plan makes the same bytes.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 pub mod constellation;
 pub mod datagram;
 pub mod fault;

@@ -5,7 +5,9 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    constellation::SATELLITES_MAX, datagram::FRAMES_PER_DATAGRAM_MAX, fault::options::FaultOptions,
+    constellation::SATELLITES_MAX,
+    datagram::FRAMES_PER_DATAGRAM_MAX,
+    fault::options::{FaultOptions, Probability},
 };
 
 /// Flies a constellation of satellites and sends its telemetry over UDP.
@@ -54,7 +56,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub boot: Option<u16>,
 
-    /// What noise, differences and faults are drawn from: the same options with the same --start,
+    /// What noise, differences, anomalies and faults are drawn from: the same options with the same --start,
     /// --boot and --seed send the same bytes [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -76,6 +78,11 @@ pub struct Options {
     /// the command line override its own, but not what a phase says
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "count"])]
     pub scenario: Option<PathBuf>,
+
+    /// Chance per satellite and simulated second, from 0 to 1, that something goes wrong in its
+    /// readings: a spike, a step, a drift, a stuck value or noise [default: 0]
+    #[arg(long, value_name = "CHANCE")]
+    pub anomalies: Option<Probability>,
 
     /// What is done to the frames.
     #[command(flatten)]
@@ -179,6 +186,8 @@ mod tests {
             "--target=10015",
             "--unlimited --rate=1",
             "--duration=1s --count=1",
+            "--anomalies=1.1",
+            "--anomalies=-1",
             "--drop=1.1",
             "--drop=-0.1",
             "--corrupt=x",

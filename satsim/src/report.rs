@@ -1,10 +1,11 @@
-//! The truth about a flight, as JSON: what was sent, stream by stream.
+//! The truth about a flight, as JSON: what was sent, stream by stream, and what was wrong in it.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 pub use crate::fault::Faults;
 use crate::{
+    anomaly::{self, Event},
     constellation::{Constellation, Origin},
     fault::Injector,
 };
@@ -29,8 +30,8 @@ pub struct Report {
     pub faults: Faults,
     /// Each kind of each satellite, boot after boot.
     pub streams: Vec<StreamReport>,
-    /// Events that were put into the readings on purpose: none.
-    pub anomalies: [(); 0],
+    /// Events that were put into the readings on purpose, by their beginning.
+    pub anomalies: Vec<AnomalyReport>,
 }
 
 /// One kind of one satellite in one boot.
@@ -51,6 +52,25 @@ pub struct StreamReport {
     /// What was done to them on purpose.
     #[serde(flatten)]
     pub faults: Faults,
+}
+
+/// What was done to one channel of one satellite.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnomalyReport {
+    /// The satellite, as `SAT-01`.
+    pub satellite_id: String,
+    /// The channel.
+    pub channel: &'static str,
+    /// What went wrong.
+    pub kind: anomaly::Kind,
+    /// Time of the first sample that was altered, RFC 3339.
+    pub start: String,
+    /// Time of the last sample that was altered, RFC 3339.
+    pub end: String,
+    /// Samples that were altered.
+    pub samples: u32,
+    /// Those of them that came to the ground whole, as far as satsim decides.
+    pub sent: u32,
 }
 
 impl Report {
@@ -81,6 +101,8 @@ impl Report {
                 faults: done,
             });
         }
+        let mut anomalies: Vec<_> = constellation.anomalies().collect();
+        anomalies.sort_by_key(|event| event.start_us);
         Self {
             seed: origin.seed,
             start: rfc3339(origin.start_unix_us),
@@ -90,7 +112,25 @@ impl Report {
             frames_per_datagram,
             faults,
             streams,
-            anomalies: [],
+            anomalies: anomalies
+                .into_iter()
+                .map(|event| AnomalyReport::of(origin, event))
+                .collect(),
+        }
+    }
+}
+
+impl AnomalyReport {
+    fn of(origin: &Origin, event: &Event) -> Self {
+        let time = |offset_us| rfc3339(origin.start_unix_us.saturating_add(offset_us));
+        Self {
+            satellite_id: event.spacecraft.to_string(),
+            channel: event.channel,
+            kind: event.kind,
+            start: time(event.start_us),
+            end: time(event.end_us),
+            samples: event.samples,
+            sent: event.sent,
         }
     }
 }

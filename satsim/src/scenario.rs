@@ -37,6 +37,8 @@ pub struct Phase {
     pub duration: Duration,
     /// Frames per second of each satellite.
     pub rate: Option<f64>,
+    /// Chance of anomalies.
+    pub anomalies: Option<Probability>,
     /// Faults that are other than elsewhere.
     pub faults: FaultOptions,
     /// Satellites that make nothing.
@@ -126,6 +128,7 @@ impl Scenario {
         options.boot = options.boot.or(*boot);
         let frames = self.settings.frames_per_datagram.map(|FramesPerDatagram(frames)| frames);
         options.frames_per_datagram = options.frames_per_datagram.or(frames);
+        options.anomalies = options.anomalies.or(self.settings.anomalies);
         options.faults = options.faults.or(self.settings.faults());
         if options.tle.is_none() {
             // Beside the scenario, wherever satsim was started.
@@ -163,6 +166,7 @@ struct Settings {
     boot: Option<u16>,
     frames_per_datagram: Option<FramesPerDatagram>,
     tle: Option<String>,
+    anomalies: Option<Probability>,
     drop: Option<Probability>,
     corrupt: Option<Probability>,
     truncate: Option<Probability>,
@@ -179,6 +183,7 @@ struct Settings {
 struct PhaseSettings {
     duration: Span,
     rate: Option<Positive>,
+    anomalies: Option<Probability>,
     drop: Option<Probability>,
     corrupt: Option<Probability>,
     truncate: Option<Probability>,
@@ -227,6 +232,7 @@ impl PhaseSettings {
             place,
             duration: settings.duration.0,
             rate: settings.rate.map(|Positive(rate)| rate),
+            anomalies: settings.anomalies,
             faults: faults_of!(settings),
             silent: names(settings.silent),
             reboot: names(settings.reboot),

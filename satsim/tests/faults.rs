@@ -188,6 +188,7 @@ fn itinerary(satellites: usize, phases: &[(u64, Rates, u8, u8)], is_unlimited: b
             start_us: start.as_micros() as i64,
             pace,
             rates,
+            anomalies: 0.0,
             reboot: chosen(reboot),
             silent,
         };

@@ -80,7 +80,7 @@ impl FaultOptions {
 
     /// The chances; 0 where nothing was asked for.
     pub fn rates(&self) -> Result<Rates, TooMany> {
-        let chance = |asked: Option<Probability>| asked.map_or(0.0, |Probability(chance)| chance);
+        let chance = |asked: Option<Probability>| asked.map_or(0.0, Probability::chance);
         let rates = Rates {
             drop: chance(self.drop),
             corrupt: chance(self.corrupt),
@@ -95,6 +95,13 @@ impl FaultOptions {
             return Err(TooMany((rates.sum() * 1e9).round() / 1e9));
         }
         Ok(rates)
+    }
+}
+
+impl Probability {
+    /// The number.
+    pub fn chance(self) -> f64 {
+        self.0
     }
 }
 

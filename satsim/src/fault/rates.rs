@@ -46,6 +46,13 @@ pub(super) enum Fault {
     Reorder,
 }
 
+impl Fault {
+    /// Whether the frame cannot be read on the ground.
+    pub(super) fn is_loss(self) -> bool {
+        matches!(self, Self::Drop | Self::Corrupt | Self::Truncate)
+    }
+}
+
 /// How far a frame may be delayed at most: well within the 4,096 counts that a station remembers.
 pub const REORDER_DEPTH_MAX: u16 = 1_024;
 /// How far it may be when nothing else is said.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::PlanError;
 use crate::{
-    fault::Rates,
+    fault::{Rates, options::Probability},
     itinerary::{Itinerary, Pace, Phase},
     options::Options,
     scenario::{self, Named, Scenario},
@@ -38,7 +38,8 @@ pub(super) fn of_options(
         }
         Pace::Scheduled { schedule, frames }
     };
-    Ok(Itinerary::of_one(satellites, pace, options.faults.rates()?))
+    let itinerary = Itinerary::of_one(satellites, pace, options.faults.rates()?);
+    Ok(itinerary.with_anomalies(chance(options.anomalies)))
 }
 
 /// The phases of a scenario.
@@ -71,6 +72,7 @@ pub(super) fn of_scenario(
             start_us: (start.as_secs_f64() * speed * 1e6) as i64,
             pace,
             rates,
+            anomalies: chance(phase.anomalies.or(options.anomalies)),
             reboot: indices(scenario, &phase.reboot, satellites)?,
             silent,
         });
@@ -89,6 +91,10 @@ fn rates(
 ) -> Result<Rates, PlanError> {
     let faults = phase.faults.or(options.faults);
     faults.rates().map_err(|error| scenario.wrong_phase(phase, &error.to_string()).into())
+}
+
+fn chance(asked: Option<Probability>) -> f64 {
+    asked.map_or(0.0, Probability::chance)
 }
 
 /// Places of satellites that are named, in ascending order, each once.

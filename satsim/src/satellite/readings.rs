@@ -42,6 +42,34 @@ pub struct AttitudeReadings {
     pub wheels_rpm: [f64; 4],
 }
 
+impl HealthReadings {
+    /// What can go wrong, in the order of [`HEALTH`](crate::anomaly::instrument::HEALTH).
+    pub fn sensors(&mut self) -> [&mut f64; 11] {
+        [
+            &mut self.cpu_temp_c,
+            &mut self.battery_temp_c,
+            &mut self.panel_temp_c,
+            &mut self.payload_temp_c,
+            &mut self.battery_voltage_v,
+            &mut self.bus_voltage_v,
+            &mut self.battery_current_a,
+            &mut self.solar_current_a,
+            &mut self.battery_charge_percent,
+            &mut self.signal_strength_dbm,
+            &mut self.cpu_load_percent,
+        ]
+    }
+}
+
+impl AttitudeReadings {
+    /// What can go wrong, in the order of [`ATTITUDE`](crate::anomaly::instrument::ATTITUDE).
+    pub fn sensors(&mut self) -> [&mut f64; 7] {
+        let [x, y, z] = &mut self.rates_deg_s;
+        let [w1, w2, w3, w4] = &mut self.wheels_rpm;
+        [x, y, z, w1, w2, w3, w4]
+    }
+}
+
 impl From<&HealthReadings> for Health {
     fn from(r: &HealthReadings) -> Self {
         use health::quantise as q;

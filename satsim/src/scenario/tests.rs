@@ -19,6 +19,7 @@ fn every_option_and_phase_is_read() {
         boot = 9
         frames_per_datagram = 4
         tle = "orbits.tle"
+        anomalies = 0.01
         drop = 0.1
 
         [[phase]]
@@ -29,6 +30,7 @@ fn every_option_and_phase_is_read() {
         [[phase]]
         duration = "1m 30s"
         rate = 5
+        anomalies = 0
         drop = 1
         silent = ["SAT-05"]
         reboot = [
@@ -44,12 +46,14 @@ fn every_option_and_phase_is_read() {
     assert_eq!(options.frames_per_datagram, Some(4));
     assert_eq!(options.tle.unwrap().to_str(), Some("there/orbits.tle"));
     assert_eq!(options.faults.drop, "0.1".parse().ok());
+    assert_eq!(options.anomalies, "0.01".parse().ok());
     let [first, second] = &scenario.phases[..] else {
         panic!("two phases");
     };
     assert_eq!((first.duration.as_secs(), second.duration.as_secs()), (10, 90));
     assert_eq!(first.faults.burst_loss, "0.01,0.2".parse().ok());
-    assert_eq!(first.faults.drop, None);
+    assert_eq!((first.faults.drop, first.anomalies), (None, None));
+    assert_eq!(second.anomalies, "0".parse().ok());
     assert_eq!((second.rate, second.faults.drop), (Some(5.0), "1".parse().ok()));
     assert_eq!(second.silent[0].spacecraft.number(), 5);
     assert_eq!(second.reboot[0].spacecraft.number(), 3);
@@ -80,6 +84,8 @@ fn errors_name_line_and_key() {
         (String::new(), "f.toml, line 1, the file: it has no [[phase]]; give at least one"),
         (format!("dorp = 0.1\n{phase}"), "f.toml, line 1, dorp: unknown field `dorp`"),
         (format!("{phase}dorp = 0.1\n"), "f.toml, line 3, dorp: unknown field `dorp`"),
+        (format!("anomalies = 2\n{phase}"), "f.toml, line 1, anomalies: expected a chance"),
+        (format!("{phase}anomalies = -1\n"), "f.toml, line 3, anomalies: expected a chance"),
         (format!("\ndrop = 1.5\n{phase}"), "f.toml, line 2, drop: expected a chance from 0 to 1"),
         (format!("{phase}corrupt = 'x'\n"), "f.toml, line 3, corrupt: invalid type"),
         (format!("{phase}truncate = nan\n"), "f.toml, line 3, truncate: expected a chance"),

@@ -7,7 +7,10 @@ mod stream;
 
 use std::collections::{HashMap, HashSet};
 
+use serde::Serialize;
+
 use super::{
+    detection::Detection,
     station::{Heard, StationReport},
     stored::Stored,
     truth::{StreamKey, TrueStream, Truth},
@@ -35,13 +38,15 @@ pub struct Comparison {
     pub totals: Vec<Term>,
     /// What is worth knowing and disagrees with nothing.
     pub notes: Vec<String>,
+    /// How well anomalies were found, when that was asked.
+    pub detection: Option<Detection>,
 }
 
 /// One figure about all streams.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Term {
     /// What it counts.
-    pub name: &'static str,
+    pub name: String,
     /// What it should be.
     pub expected: String,
     /// What it is.
@@ -76,8 +81,13 @@ impl Comparison {
         if heard.is_some() {
             check_reboots(&mut streams);
         }
-        let mut comparison =
-            Self { seed: truth.seed, streams, totals: sums(truth), notes: Vec::new() };
+        let mut comparison = Self {
+            seed: truth.seed,
+            streams,
+            totals: sums(truth),
+            notes: Vec::new(),
+            detection: None,
+        };
         let known: HashSet<&StreamKey> = truth.streams.iter().map(|stream| &stream.key).collect();
         let others = stored.iter().filter(|(key, _)| !known.contains(key));
         let (others, rows) = others.fold((0, 0), |(n, sum), (_, r)| (n + 1, sum + r.rows));
@@ -180,17 +190,17 @@ fn damage(truth: &Truth, found: u64) -> Term {
         return equal("refused as damaged", damaged, found);
     }
     Term {
-        name: "refused as damaged",
+        name: "refused as damaged".into(),
         expected: format!("at most {damaged}"),
         found: found.to_string(),
         agrees: found <= damaged && (found > 0 || damaged == 0),
     }
 }
 
-fn equal(name: &'static str, expected: impl Into<i128>, found: impl Into<i128>) -> Term {
+fn equal(name: &str, expected: impl Into<i128>, found: impl Into<i128>) -> Term {
     let (expected, found) = (expected.into(), found.into());
     Term {
-        name,
+        name: name.into(),
         expected: expected.to_string(),
         found: found.to_string(),
         agrees: expected == found,
@@ -249,7 +259,7 @@ mod tests {
             stream.findings.iter().map(move |finding| format!("{apid}: {finding}"))
         });
         let totals = comparison.totals.iter().filter(|term| !term.agrees);
-        let wrong = streams.chain(totals.map(|term| term.name.to_owned())).collect();
+        let wrong = streams.chain(totals.map(|term| term.name.clone())).collect();
         assert_eq!(comparison.agrees(), Vec::is_empty(&wrong));
         wrong
     }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::compare::{Comparison, Stream};
+use super::{
+    compare::{Comparison, Stream},
+    scoreboard,
+};
 
 /// The whole page. All streams when `all` or when there are few; otherwise those that disagree.
 pub fn page(comparison: &Comparison, all: bool) -> String {
@@ -24,6 +27,9 @@ pub fn page(comparison: &Comparison, all: bool) -> String {
     let agreeing = comparison.streams.len() - disagreeing;
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{agreeing} of {} streams agree", comparison.streams.len());
+    if let Some(detection) = &comparison.detection {
+        page.push_str(&scoreboard::page(detection));
+    }
     for term in &comparison.totals {
         let mark = if term.agrees { "" } else { "  DISAGREES" };
         let _ = writeln!(

@@ -1,8 +1,11 @@
 //! What was sent, as the flight's report says it. Fields that are not compared are not read.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::report::Faults;
+use crate::{anomaly::Kind, report::Faults};
 
 /// One stream in one boot, the key of every comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Truth {
     pub faults: Faults,
     /// Each stream.
     pub streams: Vec<TrueStream>,
+    /// What went wrong on board on purpose.
+    #[serde(default)]
+    pub anomalies: Vec<TrueAnomaly>,
 }
 
 /// One stream of a flight.
@@ -51,6 +57,45 @@ pub struct TrueStream {
     /// Damage done to them on purpose.
     #[serde(flatten)]
     pub faults: Faults,
+}
+
+/// What was done to one channel of one satellite.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrueAnomaly {
+    /// The satellite, as `SAT-01`.
+    pub satellite_id: String,
+    /// The channel.
+    pub channel: String,
+    /// What went wrong.
+    pub kind: Kind,
+    /// Time of the first sample that was altered.
+    pub start: Moment,
+    /// Time of the last sample that was altered.
+    pub end: Moment,
+    /// Altered samples that came to the ground whole, as far as satsim decided.
+    pub sent: u32,
+}
+
+/// Unix µs, written as RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Moment(pub i64);
+
+impl TryFrom<String> for Moment {
+    type Error = jiff::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(|time: Timestamp| Self(time.as_microsecond()))
+    }
+}
+
+impl Truth {
+    /// Every boot of the flight, as the database counts them.
+    pub fn boots(&self) -> Vec<i32> {
+        let boots: BTreeSet<i32> =
+            self.streams.iter().map(|stream| i32::from(stream.key.boot_count)).collect();
+        boots.into_iter().collect()
+    }
 }
 
 impl Faults {
