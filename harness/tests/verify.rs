@@ -273,7 +273,7 @@ fn detection_is_scored_by_onset() -> Result<()> {
         assert_eq!(score["all"]["found"], judged);
         assert_eq!((&score["all"]["f1"], &score["all"]["false"]), (&1.0.into(), &0.into()));
         assert_eq!(score["all"]["delay_samples_p95"], 0);
-        assert_eq!(score["kinds"].as_object().map(|kinds| kinds.len()), Some(5), "{score}");
+        assert_eq!(score["kinds"].as_object().map(serde_json::Map::len), Some(5), "{score}");
 
         // Without the first detector the delay is ten samples, whatever the times between them.
         flown.sql("DELETE FROM anomaly WHERE detector = 'first'")?;

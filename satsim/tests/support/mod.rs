@@ -1,4 +1,5 @@
 //! Runs the command and reads what it leaves.
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::{
     net::UdpSocket,
