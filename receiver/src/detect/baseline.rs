@@ -76,7 +76,7 @@ impl Baseline {
             self.leave_bin();
             self.place = place as u8;
             if phase.orbit != self.orbit {
-                self.leave_orbit(rules);
+                self.leave_orbit();
                 self.orbit = phase.orbit;
             }
         }
@@ -98,7 +98,7 @@ impl Baseline {
         let score = (off as f32 / usual).clamp(-SCORE_MAX, SCORE_MAX);
         self.smooth += (score - self.smooth) * SMOOTHING;
         let size = self.smooth.abs();
-        let limit = self.limit(rules);
+        let limit = self.limit(rules, usual);
         if !is_tainted {
             self.high = self.high.max(size.min(HIGH_CLIP * limit));
         }
@@ -161,8 +161,11 @@ impl Baseline {
     }
 
     #[inline]
-    fn limit(&self, rules: &Rules) -> f32 {
-        rules.baseline_deviations.max(NATURE_FACTOR * self.ordinary_high())
+    fn limit(&self, rules: &Rules, usual: f32) -> f32 {
+        rules
+            .baseline_deviations
+            .max(rules.baseline_least / usual)
+            .max(NATURE_FACTOR * self.ordinary_high())
     }
 
     /// The median of the orbits' highest.
@@ -190,13 +193,12 @@ impl Baseline {
         }
     }
 
-    fn leave_orbit(&mut self, rules: &Rules) {
+    fn leave_orbit(&mut self) {
         if self.high > 0.0 {
             self.highs[self.orbits as usize % HIGHS] = self.high;
             self.orbits = self.orbits.saturating_add(1);
         }
         self.high = 0.0;
-        let _ = rules;
     }
 }
 
@@ -223,6 +225,6 @@ const NATURE_FACTOR: f32 = 2.0;
 /// An orbit's high counts no more than so many limits: one anomaly does not blind the detector.
 const HIGH_CLIP: f32 = 1.0;
 /// Where, in limits, an event is taken to begin and to end.
-const ONSET: f32 = 0.5;
+const ONSET: f32 = 0.3;
 /// Samples beyond the limit that make an event.
 const VIOLATIONS: u32 = 2;

@@ -78,7 +78,8 @@ impl Delta {
         };
         let noise = DEVIATION_OF_MEDIAN * median.max(self.slow);
         let grid = self.grid(rules);
-        let mut threshold = (rules.delta_factor * noise).max(rules.delta_steps * grid);
+        let mut threshold =
+            (rules.delta_factor * noise).max(rules.delta_steps * grid).max(rules.delta_least);
         if about.is_mature {
             let nature = self.tail.size().max(about.fleet_tail);
             threshold = threshold.max(NATURE_FACTOR * nature);

@@ -20,6 +20,8 @@ pub struct Rules {
     pub delta_factor: f32,
     /// How many of the smallest steps a jump is at least.
     pub delta_steps: f32,
+    /// The smallest jump that matters, in the channel's unit.
+    pub delta_least: f32,
     /// Whether repetitions are looked for.
     pub stuck: bool,
     /// Repetitions that are well at least.
@@ -30,6 +32,8 @@ pub struct Rules {
     pub baseline: bool,
     /// How many deviations from it are well at least.
     pub baseline_deviations: f32,
+    /// The smallest distance from it that matters, in the channel's unit.
+    pub baseline_least: f32,
     /// Whether the average is learned where there is no orbit.
     pub ewma: bool,
     /// How many times the usual distance from it is far,
@@ -81,11 +85,13 @@ impl Rules {
             delta: true,
             delta_factor: 8.0,
             delta_steps: 5.0,
+            delta_least: 0.0,
             stuck: true,
             stuck_samples: 20,
             stuck_samples_max: 60,
             baseline: true,
             baseline_deviations: 5.0,
+            baseline_least: 0.0,
             ewma: true,
             ewma_factor: 3.0,
             ewma_steps: 8.0,
@@ -194,12 +200,36 @@ fn shipped(name: &str, channel: Channel) -> Rules {
         }
         _ => (Profile::Other, None, None),
     };
-    let rules = Rules { step: channel.scale as f32, soft, hard, ..Rules::of(profile) };
+    // What a switched transmitter, payload or heater does to a channel is well below these.
+    let (delta_least, baseline_least) = match name {
+        "cpu_temp" | "payload_temp" => (2.0, 4.0),
+        "battery_temp" => (1.0, 2.0),
+        "panel_temp" => (8.0, 8.0),
+        "battery_voltage" => (0.2, 0.15),
+        "bus_voltage" => (0.03, 0.025),
+        "battery_current" => (1.2, 1.5),
+        "solar_current" => (0.5, 0.5),
+        "battery_charge" => (1.5, 3.0),
+        "signal_strength" => (6.0, 0.0),
+        "cpu_load" => (25.0, 0.0),
+        "rate_x" | "rate_y" | "rate_z" => (0.12, 0.0),
+        "wheel_1" | "wheel_2" | "wheel_3" | "wheel_4" => (150.0, 0.0),
+        _ => (0.0, 0.0),
+    };
+    let rules = Rules {
+        step: channel.scale as f32,
+        soft,
+        hard,
+        delta_least,
+        baseline_least,
+        ..Rules::of(profile)
+    };
     match name {
         // They follow what the satellite does, not what it is.
         "mode" | "storage_used" | "latitude" | "longitude" | "altitude" | "speed" => {
             rules.limits_only()
         }
+        "battery_current" | "solar_current" => Rules { delta: true, stuck: true, ..rules },
         _ if name.starts_with('q') => rules.limits_only(),
         _ => rules,
     }
