@@ -1,10 +1,10 @@
 //! What a channel is at each place of the orbit, learned over orbits: the one detector that sees a
 //! drift, since everything on a satellite warms, cools, charges and discharges with its orbit.
 //!
-//! The orbit is cut into [`BINS`]; each has a mean, and a deviation from what is read between the
-//! means of it and its neighbour. The deviations of samples, each in units of what is usual in its
-//! bin, are smoothed over a few samples. Beyond twice what that comes to in an ordinary orbit, and
-//! beyond [`Rules::baseline_deviations`], the channel is not where it should be.
+//! The orbit is cut into [`BINS`]; each has a mean, and a usual distance from what is read between
+//! the means of it and its neighbour. Distances and their limits are both smoothed over a few samples.
+//! A limit is [`Rules::baseline_deviations`] times what is usual in the bin, at least
+//! [`Rules::baseline_least`], and twice what an ordinary orbit comes to at its worst.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +20,18 @@ pub(super) struct Baseline {
     place: u8,
     pass: Pass,
     orbit: u32,
-    /// The smoothed deviation, its largest in this orbit and in the ones before.
+    /// The smoothed distance, and the smoothed limit.
     smooth: f32,
+    limit: f32,
+    /// The worst of this orbit, as a share of the limit without it, and of the ones before.
     high: f32,
+    is_tainted: bool,
     highs: [f32; HIGHS],
+    ordinary_high: f32,
     orbits: u32,
-    /// When the smoothed deviation left the ordinary.
+    /// When the samples left the usual, and to which side.
     since_us: i64,
+    is_above: bool,
     beyond: u32,
     is_out: bool,
 }
@@ -51,10 +56,14 @@ impl Baseline {
             pass: Pass::default(),
             orbit: 0,
             smooth: 0.0,
+            limit: 0.0,
             high: 0.0,
+            is_tainted: false,
             highs: [0.0; HIGHS],
+            ordinary_high: 0.0,
             orbits: 0,
             since_us: 0,
+            is_above: false,
             beyond: 0,
             is_out: false,
         }
@@ -95,51 +104,59 @@ impl Baseline {
             return Finding::Nothing;
         }
         let usual = deviation.max(rules.step) * DEVIATION_OF_MEAN_SIZE;
-        let score = (off as f32 / usual).clamp(-SCORE_MAX, SCORE_MAX);
-        self.smooth += (score - self.smooth) * SMOOTHING;
-        let size = self.smooth.abs();
-        let limit = self.limit(rules, usual);
-        if !is_tainted {
-            self.high = self.high.max(size.min(HIGH_CLIP * limit));
-        }
-        self.judge(size, limit, sample, f64::from(mean), usual)
+        let least = (rules.baseline_deviations * usual).max(rules.baseline_least);
+        let off = (off as f32).clamp(-FAR * least, FAR * least);
+        self.smooth += (off - self.smooth) * SMOOTHING;
+        self.limit += (least - self.limit) * SMOOTHING;
+        self.begin(off, usual, sample.time_us);
+        let share = self.smooth.abs() / self.limit;
+        let limit = (NATURE_FACTOR * self.ordinary_high).max(1.0);
+        self.is_tainted |= is_tainted;
+        self.high = self.high.max(share);
+        self.judge(share, limit, sample, f64::from(mean))
     }
 
     /// Starts anew after a gap.
     pub(super) fn restart(&mut self) {
         self.pass = Pass::default();
         self.smooth = 0.0;
+        self.since_us = 0;
         self.beyond = 0;
         self.is_out = false;
     }
 
+    /// Notes when samples began to be on one side, further off than usual.
     #[inline]
-    fn judge(
-        &mut self,
-        size: f32,
-        limit: f32,
-        sample: Sample,
-        expected: f64,
-        usual: f32,
-    ) -> Finding {
-        if size < limit * ONSET {
+    fn begin(&mut self, off: f32, usual: f32, time_us: i64) {
+        let is_usual = off.abs() < ONSET * usual;
+        if self.since_us != 0 && !self.is_out && (is_usual || (off > 0.0) != self.is_above) {
             self.since_us = 0;
+        }
+        if self.since_us == 0 && !is_usual {
+            self.since_us = time_us;
+            self.is_above = off > 0.0;
+        }
+    }
+
+    #[inline]
+    fn judge(&mut self, share: f32, limit: f32, sample: Sample, expected: f64) -> Finding {
+        if share < BACK * limit {
             self.beyond = 0;
             self.is_out = false;
+            return Finding::Nothing;
+        }
+        self.beyond += u32::from(share > limit);
+        if self.orbits < ORBITS_MIN || self.beyond < VIOLATIONS {
             return Finding::Nothing;
         }
         if self.since_us == 0 {
             self.since_us = sample.time_us;
         }
-        self.beyond += u32::from(size > limit);
-        if self.orbits < ORBITS_MIN || self.beyond < VIOLATIONS {
-            return Finding::Nothing;
-        }
         self.is_out = true;
         Finding::Violates(Violation {
             since_us: self.since_us,
-            score: size / limit,
-            threshold: limit * usual,
+            score: share / limit,
+            threshold: limit * self.limit,
             expected,
         })
     }
@@ -160,22 +177,6 @@ impl Baseline {
         Some((mean + slope * from_middle.abs(), deviation.max(self.deviations[towards])))
     }
 
-    #[inline]
-    fn limit(&self, rules: &Rules, usual: f32) -> f32 {
-        rules
-            .baseline_deviations
-            .max(rules.baseline_least / usual)
-            .max(NATURE_FACTOR * self.ordinary_high())
-    }
-
-    /// The median of the orbits' highest.
-    fn ordinary_high(&self) -> f32 {
-        let known = (self.orbits as usize).min(HIGHS);
-        let mut highs = self.highs;
-        highs[..known].sort_unstable_by(f32::total_cmp);
-        highs.get(known / 2).copied().unwrap_or_default()
-    }
-
     fn leave_bin(&mut self) {
         let pass = std::mem::take(&mut self.pass);
         let place = usize::from(self.place);
@@ -194,11 +195,21 @@ impl Baseline {
     }
 
     fn leave_orbit(&mut self) {
-        if self.high > 0.0 {
-            self.highs[self.orbits as usize % HIGHS] = self.high;
-            self.orbits = self.orbits.saturating_add(1);
+        let is_tainted = std::mem::take(&mut self.is_tainted);
+        let mut high = std::mem::take(&mut self.high);
+        if high == 0.0 || is_tainted {
+            return;
         }
-        self.high = 0.0;
+        if self.orbits as usize >= HIGHS {
+            // One wild orbit, or some, are not to blind the detector.
+            high = high.min(HIGH_GROWTH * self.ordinary_high.max(1.0 / NATURE_FACTOR));
+        }
+        self.highs[self.orbits as usize % HIGHS] = high;
+        self.orbits = self.orbits.saturating_add(1);
+        let known = (self.orbits as usize).min(HIGHS);
+        let mut highs = self.highs;
+        highs[..known].sort_unstable_by(f32::total_cmp);
+        self.ordinary_high = highs[(known - 1) / 2];
     }
 }
 
@@ -218,13 +229,15 @@ const WEIGHT_MIN: f32 = 1.0 / 8.0;
 const SMOOTHING: f32 = 1.0 / 8.0;
 /// Standard deviations in the mean size of a normal deviate.
 const DEVIATION_OF_MEAN_SIZE: f32 = 1.253;
-/// One wild sample is not to last.
-const SCORE_MAX: f32 = 100.0;
-/// How far beyond the ordinary is not ordinary.
+/// One wild sample counts as no more than so many limits.
+const FAR: f32 = 4.0;
+/// How far beyond the worst of an ordinary orbit is not ordinary.
 const NATURE_FACTOR: f32 = 2.0;
-/// An orbit's high counts no more than so many limits: one anomaly does not blind the detector.
-const HIGH_CLIP: f32 = 1.0;
-/// Where, in limits, an event is taken to begin and to end.
-const ONSET: f32 = 0.3;
+/// How much an orbit may add to what is ordinary.
+const HIGH_GROWTH: f32 = 1.25;
+/// A sample so many times further off than usual may be the first of an event.
+const ONSET: f32 = 2.0;
+/// Where, in limits, an event is over.
+const BACK: f32 = 0.4;
 /// Samples beyond the limit that make an event.
 const VIOLATIONS: u32 = 2;

@@ -19,6 +19,14 @@ pub(super) struct Delta {
     finest: f32,
     /// The last steps that were no jumps, averaged.
     slope: f64,
+    /// The step before.
+    step: f64,
+    /// Smoothed way to and fro, in usual steps, and when that was ordinary last.
+    rough: f32,
+    rough_us: i64,
+    /// Its peak since then, and the peaks that nature brings.
+    rough_peak: f32,
+    pub(super) rough_tail: Tail,
     /// Value and slope before the first jump of this absence.
     origin: f64,
     origin_slope: f64,
@@ -27,6 +35,11 @@ pub(super) struct Delta {
     /// When it left, and how many samples ago; 0 while it is where it belongs.
     since_us: i64,
     away: u32,
+    /// All its jumps together.
+    way: f32,
+    /// Jumps of this absence, and samples since the last.
+    jumps: u32,
+    calm: u32,
     /// The largest jump of this absence.
     jump: f32,
 }
@@ -34,8 +47,10 @@ pub(super) struct Delta {
 /// What is known about a sample besides its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
-    /// Something was switched, or the channel is known to be wrong: a jump means nothing.
-    pub(super) is_excused: bool,
+    /// Something was switched: a jump is natural.
+    pub(super) is_switched: bool,
+    /// Another detector has something against the channel: a jump means nothing.
+    pub(super) is_taken: bool,
     /// Natural jumps are known.
     pub(super) is_mature: bool,
     /// What such channels do by nature elsewhere in the fleet.
@@ -50,11 +65,19 @@ impl Delta {
             tail: Tail::NONE,
             finest: f32::INFINITY,
             slope: 0.0,
+            step: 0.0,
+            rough: 0.0,
+            rough_us: 0,
+            rough_peak: 0.0,
+            rough_tail: Tail::NONE,
             origin: 0.0,
             origin_slope: 0.0,
             offset: 0.0,
             since_us: 0,
             away: 0,
+            way: 0.0,
+            jumps: 0,
+            calm: 0,
             jump: 0.0,
         }
     }
@@ -84,16 +107,52 @@ impl Delta {
             let nature = self.tail.size().max(about.fleet_tail);
             threshold = threshold.max(NATURE_FACTOR * nature);
         }
+        let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
         if size <= threshold || self.finest.is_infinite() {
             self.learn(step, !about.is_mature);
-            return self.stay(new, sample, threshold, about);
+            let finding = self.stay(new, sample, threshold, about);
+            let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
+            if !is_rough || about.is_taken {
+                return finding;
+            }
+            return Finding::Violates(Violation {
+                since_us: if self.away > 0 { self.since_us } else { self.rough_us },
+                score: rough,
+                threshold: ROUGH * noise.max(grid),
+                expected: from,
+            });
         }
         // So that noise that has come to stay becomes the rule.
         self.scale.push(threshold);
-        if about.is_excused {
+        if about.is_switched {
+            self.tail.learn(size);
+        }
+        if about.is_switched || about.is_taken {
             return self.stay(0.0, sample, threshold, about);
         }
         self.jump(from, new, sample, threshold, about)
+    }
+
+    /// Smooths how far the channel goes to and fro, against its usual steps: noise does, nature goes
+    /// one way.
+    #[inline]
+    fn roughen(&mut self, step: f64, usual: f32, time_us: i64, about: Circumstances) -> f32 {
+        let before = std::mem::replace(&mut self.step, step);
+        let turn = if (step > 0.0) == (before > 0.0) { 0.0 } else { step.abs().min(before.abs()) };
+        let size = (turn as f32 / usual.max(f32::MIN_POSITIVE)).min(ROUGH_MAX);
+        if about.is_switched {
+            return 0.0;
+        }
+        self.rough += (size - self.rough) * ROUGH_WEIGHT;
+        self.rough_peak = self.rough_peak.max(self.rough);
+        if self.rough < ROUGH * ROUGH_ONSET {
+            self.rough_us = time_us;
+            if self.rough_peak > ROUGH * ROUGH_ONSET && !about.is_mature {
+                self.rough_tail.learn(self.rough_peak);
+            }
+            self.rough_peak = 0.0;
+        }
+        self.rough / (ROUGH_NATURE * self.rough_tail.size()).max(ROUGH)
     }
 
     /// The smallest step that the channel makes, as far as is known.
@@ -103,7 +162,7 @@ impl Delta {
     }
 
     /// The step that is usual.
-    pub(super) fn step(&self) -> f32 {
+    pub(super) fn usual_step(&self) -> f32 {
         self.scale.median().unwrap_or(0.0)
     }
 
@@ -112,6 +171,9 @@ impl Delta {
         self.slope = 0.0;
         self.offset = 0.0;
         self.away = 0;
+        self.way = 0.0;
+        self.jumps = 0;
+        self.calm = 0;
         self.jump = 0.0;
     }
 
@@ -135,17 +197,25 @@ impl Delta {
             return Finding::Nothing;
         }
         self.away += 1;
+        self.calm += 1;
         if step.abs() as f32 > PART_OF_JUMP * threshold {
             self.offset += step;
+            self.way += step.abs() as f32;
         }
         if self.is_back(sample, threshold) {
-            return self.come_back();
+            return self.come_back(about);
+        }
+        if self.jumps >= NOISE_JUMPS && self.calm >= CALM_SAMPLES {
+            // It was noise, and is over: there is no way back to be waited for.
+            return self.come_back(about);
         }
         if self.away < SETTLED_SAMPLES && (about.is_mature || self.away <= SPIKE_SAMPLES) {
             return if about.is_mature { Finding::Holds } else { Finding::Nothing };
         }
         // It stays: then that is where it belongs.
-        self.tail.learn(self.jump);
+        if self.offset.abs() as f32 > STRAIGHT * self.way {
+            self.tail.learn(self.jump);
+        }
         self.restart();
         Finding::Settled
     }
@@ -159,8 +229,8 @@ impl Delta {
     }
 
     /// Where it belongs again.
-    fn come_back(&mut self) -> Finding {
-        if self.away > SPIKE_SAMPLES {
+    fn come_back(&mut self, about: Circumstances) -> Finding {
+        if self.away > SPIKE_SAMPLES && !about.is_mature {
             // Away for a while and back again: nature switches like that.
             self.tail.learn(self.jump);
         }
@@ -183,7 +253,10 @@ impl Delta {
             self.origin_slope = self.slope;
         }
         self.away += 1;
+        self.jumps += 1;
+        self.calm = 0;
         self.offset += step;
+        self.way += step.abs() as f32;
         self.jump = self.jump.max(step.abs() as f32);
         let violation = Finding::Violates(Violation {
             since_us: self.since_us,
@@ -193,7 +266,7 @@ impl Delta {
         });
         if self.away > 1 && self.is_back(sample, threshold) {
             let is_young_spike = !about.is_mature && self.away <= SPIKE_SAMPLES;
-            let finding = self.come_back();
+            let finding = self.come_back(about);
             return if is_young_spike { violation } else { finding };
         }
         if about.is_mature { violation } else { Finding::Nothing }
@@ -206,6 +279,16 @@ const NATURE_FACTOR: f32 = 1.25;
 const SLOPE_WEIGHT: f64 = 0.5;
 /// Weight of one sample in the long-term median.
 const SLOWNESS: f32 = 1.0 / 1_024.0;
+/// A way to and fro of so many usual steps is an anomaly; noise of the usual size makes 0.4.
+const ROUGH: f32 = 2.4;
+/// How much more than what nature brings.
+const ROUGH_NATURE: f32 = 1.4;
+/// Where, in that, it is taken to begin.
+const ROUGH_ONSET: f32 = 0.5;
+/// One step counts as no more than this many.
+const ROUGH_MAX: f32 = 10.0;
+/// Weight of one step.
+const ROUGH_WEIGHT: f32 = 1.0 / 8.0;
 /// A step this large, in jumps, is part of the way while the channel is away.
 const PART_OF_JUMP: f32 = 0.5;
 /// So soon after a jump the value itself tells whether the channel is back.
@@ -213,4 +296,10 @@ const NEAR_SAMPLES: u32 = 6;
 /// A jump that is taken back within so many samples is a spike.
 const SPIKE_SAMPLES: u32 = 5;
 /// A channel that has been elsewhere for so long belongs there.
-const SETTLED_SAMPLES: u32 = 600;
+const SETTLED_SAMPLES: u32 = 320;
+/// A way that leads so far of itself is one way: nature's, not noise.
+const STRAIGHT: f32 = 0.7;
+/// Jumps that are noise rather than a step,
+const NOISE_JUMPS: u32 = 4;
+/// and samples without a further one that end it.
+const CALM_SAMPLES: u32 = 20;

@@ -122,7 +122,8 @@ impl Monitor {
         if let Some(before) = before {
             if rules.delta && !is_hole {
                 let about = Circumstances {
-                    is_excused: scene.is_excused || self.speaks_other_than(Detector::Delta),
+                    is_switched: scene.is_switched,
+                    is_taken: self.speaks_other_than(Detector::Delta),
                     is_mature,
                     fleet_tail: scene.fleet_tail,
                 };
@@ -143,7 +144,7 @@ impl Monitor {
         } else if let Some(ewma) = &mut learned.ewma {
             let grid = learned.delta.grid(rules);
             let may_speak = is_mature && !self.speaks_other_than(Detector::Ewma);
-            let finding = ewma.take(sample, rules, learned.delta.step(), grid, may_speak);
+            let finding = ewma.take(sample, rules, learned.delta.usual_step(), grid, may_speak);
             self.report_learned(Detector::Ewma, finding, sample, scene);
         }
     }

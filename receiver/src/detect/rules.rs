@@ -202,18 +202,19 @@ fn shipped(name: &str, channel: Channel) -> Rules {
     };
     // What a switched transmitter, payload or heater does to a channel is well below these.
     let (delta_least, baseline_least) = match name {
-        "cpu_temp" | "payload_temp" => (2.0, 4.0),
-        "battery_temp" => (1.0, 2.0),
+        "cpu_temp" => (2.0, 5.5),
+        "payload_temp" => (2.0, 4.0),
+        "battery_temp" => (1.0, 5.0),
         "panel_temp" => (8.0, 8.0),
         "battery_voltage" => (0.2, 0.15),
         "bus_voltage" => (0.03, 0.025),
-        "battery_current" => (1.2, 1.5),
+        "battery_current" => (1.2, 3.3),
         "solar_current" => (0.5, 0.5),
         "battery_charge" => (1.5, 3.0),
         "signal_strength" => (6.0, 0.0),
         "cpu_load" => (25.0, 0.0),
-        "rate_x" | "rate_y" | "rate_z" => (0.12, 0.0),
-        "wheel_1" | "wheel_2" | "wheel_3" | "wheel_4" => (150.0, 0.0),
+        "rate_x" | "rate_y" | "rate_z" => (0.12, 0.15),
+        "wheel_1" | "wheel_2" | "wheel_3" | "wheel_4" => (150.0, 250.0),
         _ => (0.0, 0.0),
     };
     let rules = Rules {
@@ -230,6 +231,9 @@ fn shipped(name: &str, channel: Channel) -> Rules {
             rules.limits_only()
         }
         "battery_current" | "solar_current" => Rules { delta: true, stuck: true, ..rules },
+        _ if name.starts_with("rate") || name.starts_with("wheel") => {
+            Rules { baseline: true, ..rules }
+        }
         _ if name.starts_with('q') => rules.limits_only(),
         _ => rules,
     }

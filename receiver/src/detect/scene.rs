@@ -17,7 +17,7 @@ pub(super) struct Scene<'a> {
     /// Whole orbits since the satellite was first heard.
     pub(super) orbits: u32,
     /// Something was switched: jumps mean nothing.
-    pub(super) is_excused: bool,
+    pub(super) is_switched: bool,
     /// What the channel does by nature in most of the fleet.
     pub(super) fleet_tail: f32,
     pub(super) incident: &'a mut Incident,

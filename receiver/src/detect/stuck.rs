@@ -13,10 +13,11 @@ pub(super) struct Stuck {
     /// Samples of the same value, so far.
     run: u32,
     since_us: i64,
-    /// The longest run while young.
-    young: u32,
+    is_mature: bool,
     /// Natural runs.
     runs: Tail,
+    /// Runs that were found too long; what happens often enough is nature after all.
+    long_runs: Tail,
 }
 
 impl Stuck {
@@ -31,19 +32,22 @@ impl Stuck {
     ) -> Finding {
         #[expect(clippy::float_cmp, reason = "the very same raw value")]
         let is_same = sample.value == before;
+        if is_mature && !self.is_mature {
+            self.is_mature = true;
+            // A channel that is at rest now may well be so by nature.
+            self.learn(self.run, u32::MAX);
+            self.learn(self.run, u32::MAX);
+        }
+        let limit = self.limit(rules);
         if !is_same {
             if self.run > 1 {
-                self.runs.learn(self.run as f32);
+                self.learn(self.run, if is_mature { limit } else { u32::MAX });
             }
             self.run = 1;
             self.since_us = sample.time_us;
             return Finding::Nothing;
         }
         self.run += 1;
-        if !is_mature {
-            self.young = self.young.max(self.run);
-        }
-        let limit = self.limit(rules);
         if !is_mature || self.run <= limit || limit > rules.stuck_samples_max {
             return Finding::Nothing;
         }
@@ -61,9 +65,14 @@ impl Stuck {
         self.since_us = sample.time_us;
     }
 
+    fn learn(&mut self, run: u32, limit: u32) {
+        let runs = if run > limit { &mut self.long_runs } else { &mut self.runs };
+        runs.learn(run as f32);
+    }
+
     #[inline]
     fn limit(&self, rules: &Rules) -> u32 {
-        let natural = self.runs.largest_within(TOWERS).max(self.young as f32) as u32;
+        let natural = self.runs.largest_within(TOWERS).max(self.long_runs.size()) as u32;
         rules.stuck_samples.max(natural.saturating_mul(NATURE_FACTOR))
     }
 }
