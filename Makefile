@@ -49,7 +49,7 @@ bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
 	$(target)/release/bench
 
-bench-history: ## Asks a month of history on three kinds of tables; takes some 25 minutes
+bench-history: ## Asks a month of history on three kinds of tables; takes half an hour
 	@scripts/setup.sh postgres
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	$(target)/release/bench-history $(HISTORY)
