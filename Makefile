@@ -7,6 +7,8 @@ DEMO_SECONDS ?=
 STRESS ?=
 CASES ?=
 STRESS_SEED ?= 1
+# Options of the history benchmark.
+HISTORY ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
@@ -14,7 +16,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint bench fuzz generate grafana-shots
+.PHONY: help demo test stress lint bench bench-history fuzz generate grafana-shots
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,11 @@ bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
 	$(target)/release/bench
+
+bench-history: ## Asks a month of history on three kinds of tables; takes half an hour
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/bench-history $(HISTORY)
 
 fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 	@scripts/setup.sh cargo-fuzz
