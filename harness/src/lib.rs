@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod generate;
 pub mod judges;
 pub mod ledger;
+pub mod machine;
 pub mod network;
 pub mod program;
 pub mod relay;
