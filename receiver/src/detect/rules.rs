@@ -90,7 +90,7 @@ impl Rules {
             stuck_samples: 20,
             stuck_samples_max: 60,
             baseline: true,
-            baseline_deviations: 5.0,
+            baseline_deviations: 3.5,
             baseline_least: 0.0,
             ewma: true,
             ewma_factor: 3.0,
@@ -202,15 +202,15 @@ fn shipped(name: &str, channel: Channel) -> Rules {
     };
     // What a switched transmitter, payload or heater does to a channel is well below these.
     let (delta_least, baseline_least) = match name {
-        "cpu_temp" => (2.0, 5.5),
+        "cpu_temp" => (2.0, 7.0),
         "payload_temp" => (2.0, 4.0),
-        "battery_temp" => (1.0, 5.0),
+        "battery_temp" => (1.0, 4.0),
         "panel_temp" => (8.0, 8.0),
-        "battery_voltage" => (0.2, 0.15),
+        "battery_voltage" => (0.2, 0.18),
         "bus_voltage" => (0.03, 0.025),
         "battery_current" => (1.2, 3.3),
         "solar_current" => (0.5, 0.5),
-        "battery_charge" => (1.5, 3.0),
+        "battery_charge" => (1.5, 4.5),
         "signal_strength" => (6.0, 0.0),
         "cpu_load" => (25.0, 0.0),
         "rate_x" | "rate_y" | "rate_z" => (0.12, 0.15),
