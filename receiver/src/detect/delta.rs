@@ -109,7 +109,10 @@ impl Delta {
         }
         let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
         if size <= threshold || self.finest.is_infinite() {
-            self.learn(step, !about.is_mature);
+            // A value that is stuck says nothing about what steps usually are.
+            if !about.is_taken {
+                self.learn(step, !about.is_mature);
+            }
             let finding = self.stay(new, sample, threshold, about);
             let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
             if !is_rough || about.is_taken {
@@ -166,8 +169,16 @@ impl Delta {
         self.scale.median().unwrap_or(0.0)
     }
 
-    /// Forgets where the channel was: it has not been heard for a while.
-    pub(super) fn restart(&mut self) {
+    /// Begins anew: the channel has not been heard for a while.
+    pub(super) fn begin(&mut self) {
+        self.restart();
+        self.step = 0.0;
+        self.rough = 0.0;
+        self.rough_peak = 0.0;
+    }
+
+    /// Forgets where the channel was.
+    fn restart(&mut self) {
         self.slope = 0.0;
         self.offset = 0.0;
         self.away = 0;
