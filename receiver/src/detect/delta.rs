@@ -116,7 +116,10 @@ impl Delta {
             let finding = self.stay(new, sample, threshold, about);
             let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
             if !is_rough || about.is_taken {
-                return finding;
+                // One event until it is over, and not two that began at one moment.
+                let is_over = self.rough < ROUGH * ROUGH_ONSET;
+                let holds = !is_over && matches!(finding, Finding::Nothing);
+                return if holds { Finding::Holds } else { finding };
             }
             return Finding::Violates(Violation {
                 since_us: if self.away > 0 { self.since_us } else { self.rough_us },

@@ -233,7 +233,12 @@ impl Monitor {
             self.openings = 0;
         }
         self.openings += 1;
-        let detector = if self.openings > OPENINGS_PER_HOUR { Detector::Chatter } else { detector };
+        let (detector, violation) = if self.openings > OPENINGS_PER_HOUR {
+            // It begins where the budget ends, whatever is the matter.
+            (Detector::Chatter, Violation { since_us: sample.time_us, ..violation })
+        } else {
+            (detector, violation)
+        };
         let known = self.open.iter_mut().find(|open| open.event.detector == detector);
         if let Some(open) = known {
             open.event.go_on(violation, severity, sample);
