@@ -110,7 +110,9 @@ impl Delta {
         let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
         if size <= threshold || self.finest.is_infinite() {
             // A value that is stuck says nothing about what steps usually are.
-            if !about.is_taken {
+            if about.is_taken && step == 0.0 {
+                self.slope -= self.slope * SLOPE_WEIGHT;
+            } else {
                 self.learn(step, !about.is_mature);
             }
             let finding = self.stay(new, sample, threshold, about);
