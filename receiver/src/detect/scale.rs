@@ -4,8 +4,11 @@
 //! are read off the number's bits. So the median is right to a tenth, which is all that a threshold
 //! of many times the median needs.
 
+use serde::{Deserialize, Serialize};
+
 /// A sliding median of positive numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Saved", try_from = "Saved")]
 pub(super) struct Scale {
     ring: [u8; WINDOW],
     counts: [u8; BUCKETS],
@@ -61,6 +64,40 @@ impl Scale {
             below >= half
         };
         self.median = self.counts.iter().position(reaches_half).map_or(0.0, middle);
+    }
+}
+
+/// What is kept of it between runs: the counts are those of the ring.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    ring: Vec<u8>,
+    next: u8,
+    filled: u8,
+    until_sum: u8,
+    median: f32,
+}
+
+impl From<Scale> for Saved {
+    fn from(scale: Scale) -> Self {
+        let Scale { ring, next, filled, until_sum, median, .. } = scale;
+        Self { ring: ring.into(), next, filled, until_sum, median }
+    }
+}
+
+impl TryFrom<Saved> for Scale {
+    type Error = &'static str;
+
+    fn try_from(saved: Saved) -> Result<Self, Self::Error> {
+        let Saved { ring, next, filled, until_sum, median } = saved;
+        let ring: [u8; WINDOW] = ring.try_into().map_err(|_| "a window of another length")?;
+        let (at, end) = (usize::from(next), usize::from(filled));
+        let is_sound = at < WINDOW && end <= WINDOW && (end == WINDOW || at == end);
+        let mut counts = [0; BUCKETS];
+        for &bucket in &ring[..end.min(WINDOW)] {
+            *counts.get_mut(usize::from(bucket)).ok_or("a step in no bucket")? += 1;
+        }
+        let scale = Self { ring, counts, next, filled, until_sum, median };
+        is_sound.then_some(scale).ok_or("a window that is filled otherwise")
     }
 }
 
