@@ -5,14 +5,12 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use harness::cluster::StopMode;
-use harness::station::{RECEIVER_REPORT, SATSIM_REPORT};
+use harness::station::SATSIM_REPORT;
 use harness::{Cluster, Constellation, Reports, Station, Verification};
-use serde_json::Value;
 use support::{Ground, Tables, cluster, ports, tables, writer_url};
 
 /// Too hot for a processor, and just right.
@@ -76,10 +74,10 @@ fn an_event_is_one_row_from_its_first_sample_to_its_end() -> Result<()> {
         wait_for("SAT-01|cpu_temp|limits|critical|3|95||GS-01|00:00:03", event)?;
         // What somebody has acknowledged stays so, and severity does not fall.
         ground.sql("UPDATE anomaly SET ack_by = 'me', severity = 'critical'")?;
-        post(&ground.station, 5, &[FINE; 19])?;
-        post(&ground.station, 24, &[75.0])?;
+        post(&ground.station, 5, &[FINE; 18])?;
+        post(&ground.station, 23, &[75.0, 75.0])?;
         post(&ground.station, 25, &[FINE; 20])?;
-        wait_for("SAT-01|cpu_temp|limits|critical|3|95|clean|GS-01|00:00:03", event)?;
+        wait_for("SAT-01|cpu_temp|limits|critical|4|95|clean|GS-01|00:00:23", event)?;
         let ack = "SELECT ack_by, closed_at - opened_at, detected_at - opened_at FROM anomaly";
         assert_eq!(ground.sql(ack)?, "me|00:00:43|00:00:01");
         let metrics = ground.station.get("/metrics")?;
@@ -91,6 +89,46 @@ fn an_event_is_one_row_from_its_first_sample_to_its_end() -> Result<()> {
         assert_eq!(log.matches("1 anomalies opened").count(), 1, "{log}");
         ground.stop()?;
     }
+    Ok(())
+}
+
+/// Five satellites, whose hour passes in little more than a second.
+const FLIGHT: &[&str] = &["--satellites=5", "--rate=400", "--speed=3000"];
+
+#[test]
+fn what_was_learned_before_a_restart_finds_what_goes_wrong_after_it() -> Result<()> {
+    let database = support::database(Tables::Plain)?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let run = |writers| {
+        let options = ["--state", &*state.to_string_lossy(), "--writers", writers];
+        Station::start(&writer_url(&database), folder.path(), ports(), &options)
+    };
+    let rows =
+        |what: &str| cluster().sql(&database, &format!("SELECT count(*) FROM anomaly {what}"));
+
+    // Seven orbits in which all is well.
+    let mut station = run("2")?;
+    let start = format!("--start={}T00:00:00Z", day());
+    let flight = [FLIGHT, &[&start, "--duration=13s"]].concat();
+    Constellation::fly(station.target(), folder.path(), &flight)?;
+    station.wait_until_quiet()?;
+    station.stop()?;
+    assert_eq!(rows("")?, "0", "{}", cluster().sql(&database, "SELECT * FROM anomaly")?);
+
+    // Then three in which it is not.
+    let mut station = run("1")?;
+    let start = format!("--start={}T11:00:00Z", day());
+    let flight = [FLIGHT, &[&start, "--duration=6s", "--anomalies=0.001"]].concat();
+    Constellation::fly(station.target(), folder.path(), &flight)?;
+    station.wait_until_quiet()?;
+    let truth = folder.path().join(SATSIM_REPORT);
+    let reports = Reports { truth: &truth, receiver: None };
+    let asked = ["--min-f1=0.7", "--min-recall=spike=0.8", "--min-recall=stuck=0.5"];
+    let verification = Verification::run(reports, &cluster().url(&database), &asked)?;
+    println!("{}", verification.page);
+    assert!(verification.agrees, "{}", verification.page);
+    station.stop()?;
     Ok(())
 }
 
@@ -118,7 +156,9 @@ fn an_event_that_the_database_refuses_takes_no_sample_along() -> Result<()> {
     assert_eq!(ground.station.post(two)?.0, 200);
     let metrics = || ground.station.get("/metrics");
     wait_for("3", || ground.sql("SELECT count(*) FROM telemetry"))?;
-    wait_for("true", || Ok(metrics()?.contains("orbitstream_detect_unstored_total 3").to_string()))?;
+    wait_for("true", || {
+        Ok(metrics()?.contains("orbitstream_detect_unstored_total 3").to_string())
+    })?;
     ground.sql("ALTER TABLE elsewhere RENAME TO anomaly")?;
     assert_eq!(ground.stop()?.committed, 3);
     Ok(())
@@ -181,7 +221,10 @@ fn a_restart_goes_on_where_it_was_or_closes_what_it_does_not_know() -> Result<()
         assert_eq!(event()?, "SAT-01|cpu_temp|limits|critical|4|95|restart|GS-01|00:00:04");
         assert!(file.with_extension("damaged").exists() && !file.exists());
         let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
-        assert!(log.contains("its checksum is wrong") && log.contains("1 anomalies of an"), "{log}");
+        assert!(
+            log.contains("its checksum is wrong") && log.contains("1 anomalies of an"),
+            "{log}"
+        );
         post(&station, 60, &[HOT; 2])?;
         station.stop()?;
 
