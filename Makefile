@@ -7,6 +7,10 @@ DEMO_SECONDS ?=
 STRESS ?=
 CASES ?=
 STRESS_SEED ?= 1
+# Options of the history benchmark.
+HISTORY ?=
+# Options of the dashboards' benchmark.
+DASHBOARDS ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
@@ -14,10 +18,10 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint bench fuzz generate grafana-shots
+.PHONY: help demo test stress lint bench bench-history bench-dashboards fuzz generate grafana-shots
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C or DEMO_SECONDS
 	@scripts/setup.sh postgres
@@ -46,6 +50,16 @@ bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
 	$(target)/release/bench
+
+bench-history: ## Asks a month of history on three kinds of tables; takes half an hour
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/bench-history $(HISTORY)
+
+bench-dashboards: ## Refreshes three dashboards each second beside 1,000 satellites; takes some five minutes
+	@scripts/setup.sh postgres oracles
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/bench-dashboards $(DASHBOARDS)
 
 fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 	@scripts/setup.sh cargo-fuzz

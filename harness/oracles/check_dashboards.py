@@ -4,6 +4,9 @@
     check_dashboards.py ROOT --database-url URL           and their queries
     check_dashboards.py ROOT --as NAME [...]              the same, but file NAME has the text on
                                                           standard input; only its queries run
+    check_dashboards.py ROOT --database-url URL --print NAME,NAME,...
+                                                          checks nothing: prints what a browser asks
+                                                          at each refresh of these dashboards
 
 The form: unique ids and uids, panels that do not overlap, a description, unit and datasource
 variable everywhere, links to dashboards that exist, 1 s among the refresh intervals.
@@ -15,6 +18,11 @@ rows, so the database needs some seconds of live data. Grafana's macros become t
 datasource says `timescaledb: true`), on plain PostgreSQL too.
 
 Prints one line for each problem and exits 1, or says what was checked and exits 0.
+
+What --print gives is JSON, for the benchmark: of each dashboard the length of its time range and its
+queries, expanded for a browser window of WINDOW_PX, every variable as it is when the dashboard is
+opened (the first satellite, where one has to be chosen). @from@ and @to@ stand for the two ends of
+the range.
 """
 
 import argparse
@@ -50,6 +58,12 @@ GRID_COLUMNS = 24
 TABLE_ROWS_MAX = 1_000
 # Lines that people can tell apart.
 SERIES_MAX = 16
+# The window for --print.
+WINDOW_PX = 1_600
+# How Grafana rounds an interval: below so many seconds, so many.
+INTERVALS_S = [(1.5, 1), (3.5, 2), (7.5, 5), (12.5, 10), (17.5, 15), (25, 20), (45, 30), (90, 60),
+               (210, 120), (450, 300), (750, 600), (1_050, 900), (1_500, 1_200), (2_700, 1_800),
+               (5_400, 3_600), (9_000, 7_200), (16_200, 10_800), (32_400, 21_600), (86_400, 43_200)]
 
 NO_ROWS = "gave no rows"
 NUMBERS = {"int2", "int4", "int8", "float4", "float8", "numeric"}
@@ -168,10 +182,15 @@ def check_panel(panel, variables):
 
 def check_links(boards):
     uids = {board["uid"] for board in boards.values()}
+    variables = {board["uid"]: {variable["name"] for variable in board["templating"]["list"]}
+                 for board in boards.values()}
     for name, board in boards.items():
         for found in re.findall(r"/d/([\w-]+)", json.dumps(board)):
             if found not in uids:
                 yield f"{name}: a link to {found}, which is no dashboard"
+        for found, variable in re.findall(r"/d/([\w-]+)[^\"]*?[?&]var-(\w+)", json.dumps(board)):
+            if variable not in variables.get(found, ()):
+                yield f"{name}: a link sets {variable}, which {found} does not have"
 
 
 def check_rules(rules, boards):
@@ -218,7 +237,7 @@ def overlap(one, other):
 
 
 class Grafana:
-    """Replaces macros and variables as Grafana does, for one time range."""
+    """Replaces macros and variables as Grafana does, for one time range (its ends as text)."""
 
     def __init__(self, start, end, interval_s, values):
         self.start, self.end, self.interval_s, self.values = start, end, interval_s, values
@@ -238,7 +257,7 @@ class Grafana:
         return sql
 
     def macro(self, name, arguments):
-        start, end = (f"'{t:%Y-%m-%dT%H:%M:%S.%fZ}'" for t in (self.start, self.end))
+        start, end = f"'{self.start}'", f"'{self.end}'"
         match name:
             case "__timeFilter":
                 return f"{arguments[0]} BETWEEN {start} AND {end}"
@@ -252,6 +271,10 @@ class Grafana:
                 alias = ' AS "time"' if name.endswith("Alias") else ""
                 return f"time_bucket('{self.interval_s:.3f}s',{arguments[0]}){alias}"
         raise ValueError(f"macro {name} is not one that Grafana has for PostgreSQL, or not used here")
+
+
+def moment(time):
+    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def all_queries(boards, rules):
@@ -305,7 +328,7 @@ def check_queries(url, boards, rules):
                 chosen = dict(values)
                 if (board, "satellite") not in multi:
                     chosen["satellite"] = [satellite]
-                grafana = Grafana(start, now, interval_s, chosen)
+                grafana = Grafana(moment(start), moment(now), interval_s, chosen)
                 where = f"{board}: {title!r} ({setting})"
                 try:
                     expanded = grafana.expand(sql)
@@ -422,11 +445,64 @@ COLUMNS_OF = {
 }
 
 
+# --- what a browser asks --------------------------------------------------------------------------
+
+
+def interval_s(range_s, panel):
+    """$__interval of a panel: a point for each pixel, rounded, and not below the shortest allowed."""
+    wanted_s = range_s / (panel["gridPos"]["w"] / GRID_COLUMNS * WINDOW_PX)
+    rounded_s = next((step for below, step in INTERVALS_S if wanted_s < below), INTERVALS_S[-1][1])
+    return max(rounded_s, duration_s(panel.get("interval", "1s")), 1)
+
+
+def duration_s(text):
+    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
+
+
+def opened(connection, board, range_s):
+    """The variables of a dashboard as they are when it is opened."""
+    now = datetime.now(timezone.utc)
+    start, end = moment(now - timedelta(seconds=range_s)), moment(now)
+    values = {}
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "datasource":
+            continue
+        if variable.get("includeAll"):
+            values[variable["name"]] = [""]
+        elif variable["type"] == "query":
+            sql = Grafana(start, end, 1, values).expand(variable["query"])
+            values[variable["name"]] = [connection.execute(sql).fetchone()[0]]
+        else:
+            values[variable["name"]] = [variable["current"]["value"]]
+    return values
+
+
+def refresh(connection, name, board):
+    """What is asked at each refresh: panels, annotations, variables that follow the time range."""
+    range_s = duration_s(board["time"]["from"].removeprefix("now-"))
+    values = opened(connection, board, range_s)
+    asked = [(f"variable {v['name']}", 1, v["query"]) for v in board["templating"]["list"]
+             if v["type"] == "query" and v["refresh"] == 2]
+    asked += [(f"annotation {a['name']}", 1, a["rawQuery"]) for a in board["annotations"]["list"]]
+    asked += [(panel["title"], interval_s(range_s, panel), target["rawSql"])
+              for panel in children(board["panels"]) for target in panel.get("targets", [])]
+    return {"dashboard": name, "range_s": range_s,
+            "queries": [{"panel": title,
+                         "sql": Grafana("@from@", "@to@", interval, values).expand(sql)}
+                        for title, interval, sql in asked]}
+
+
+def print_queries(url, boards, names):
+    with psycopg.connect(url, autocommit=True) as connection:
+        print(json.dumps([refresh(connection, name, boards[name]) for name in names]))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("root")
     parser.add_argument("--database-url")
     parser.add_argument("--as", dest="replaced")
+    parser.add_argument("--print", dest="printed", type=lambda names: names.split(","))
     arguments = parser.parse_args()
     text = sys.stdin.read() if arguments.replaced else None
     files = Files(arguments.root, arguments.replaced, text)
@@ -435,6 +511,10 @@ def main():
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         print(str(error).splitlines()[0])
         return 1
+
+    if arguments.printed:
+        print_queries(arguments.database_url, boards, arguments.printed)
+        return 0
 
     problems = [] if set(boards) == BOARDS else [f"the dashboards are not {sorted(BOARDS)}"]
     for name, board in boards.items():

@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod generate;
 pub mod judges;
 pub mod ledger;
+pub mod machine;
 pub mod network;
 pub mod program;
 pub mod relay;

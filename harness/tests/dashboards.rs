@@ -131,6 +131,7 @@ const BROKEN_FORM: &[Break] = &[
     Break(OVERVIEW, "\"refresh_intervals\": [\"1s\", ", "\"refresh_intervals\": [", "a refresh of 1s"),
     Break(OVERVIEW, "\"type\": \"datasource\"", "\"type\": \"custom\"", "variable for the datasource"),
     Break(OVERVIEW, "/d/orbitstream-links", "/d/orbitstream-link", "which is no dashboard"),
+    Break(ANOMALIES, "?var-satellite=", "?var-spacecraft=", "a link sets spacecraft"),
     Break(OVERVIEW, "\"allValue\": \"''\"", "\"allValue\": null", "a list of every value"),
     Break(OVERVIEW, "\"datasource\": \"$datasource\"", "\"datasource\": \"OrbitStream\"", "does not ask $datasource"),
     Break(SATELLITE, "\"rawQuery\": \"SELECT greatest", "\"rawQuery\": \"SELECT least", "ask differently"),

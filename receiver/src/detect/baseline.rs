@@ -224,21 +224,21 @@ pub(super) const BINS: usize = 128;
 /// What the bins take.
 pub(super) const OCTETS: usize = BINS * (4 + 4 + 1);
 /// Passes before a bin is good for a judgement.
-const VISITS_MIN: u8 = 3;
+const VISITS_MIN: u8 = 2;
 /// Orbits' highs that are remembered.
 const HIGHS: usize = 8;
 /// Orbits with a high before anything is judged.
-const ORBITS_MIN: u32 = 3;
+const ORBITS_MIN: u32 = 2;
 /// A bin forgets at this rate.
 const WEIGHT_MIN: f32 = 1.0 / 8.0;
 /// Weight of a sample in the smoothed deviation.
-const SMOOTHING: f32 = 1.0 / 8.0;
+const SMOOTHING: f32 = 1.0 / 6.0;
 /// Standard deviations in the mean size of a normal deviate.
 const DEVIATION_OF_MEAN_SIZE: f32 = 1.253;
 /// One wild sample counts as no more than so many limits.
 const FAR: f32 = 4.0;
 /// How far beyond the worst of an ordinary orbit is not ordinary.
-const NATURE_FACTOR: f32 = 2.0;
+const NATURE_FACTOR: f32 = 1.7;
 /// How much an orbit may add to what is ordinary.
 const HIGH_GROWTH: f32 = 1.25;
 /// A sample so many times further off than usual may be the first of an event.

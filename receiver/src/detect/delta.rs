@@ -282,7 +282,7 @@ const SLOPE_WEIGHT: f64 = 0.5;
 /// Weight of one sample in the long-term median.
 const SLOWNESS: f32 = 1.0 / 1_024.0;
 /// A way to and fro of so many usual steps is an anomaly; noise of the usual size makes 0.4.
-const ROUGH: f32 = 2.4;
+const ROUGH: f32 = 2.6;
 /// How much more than what nature brings.
 const ROUGH_NATURE: f32 = 1.4;
 /// Where, in that, it is taken to begin.

@@ -8,7 +8,8 @@
 //!
 //! Left out: mode, flags, position and speed, which are computed on board; storage and quaternion,
 //! which have no noise. Signal strength and processor load jump by themselves as a station comes
-//! into view or the payload goes on: no steps or drifts, which nobody could tell from those. Rates
+//! into view or the payload goes on: no steps or drifts, which nobody could tell from those. No
+//! drifts either of battery current and wheels, which are on their way somewhere all the time. Rates
 //! are within a few raw values of 0: they do not stick.
 
 use protocol::{Kind, attitude, channel::Meaning, health};
@@ -86,6 +87,10 @@ impl Instrument {
         Self { step: Some(step), drift: Some(drift), ..self }
     }
 
+    const fn and_steps(self, step: Size) -> Self {
+        Self { step: Some(step), ..self }
+    }
+
     const fn and_never_sticks(self) -> Self {
         Self { sticks: false, ..self }
     }
@@ -103,7 +108,7 @@ const fn rate(channel: &'static str) -> Instrument {
 
 const fn wheel(channel: &'static str) -> Instrument {
     Instrument::of(&attitude::KIND, channel, (300.0, 800.0), (80.0, 150.0))
-        .and_moves((250.0, 600.0), (500.0, 900.0))
+        .and_steps((250.0, 600.0))
 }
 
 /// The channels of house-keeping, in the order of
@@ -111,12 +116,12 @@ const fn wheel(channel: &'static str) -> Instrument {
 pub const HEALTH: [Instrument; 11] = [
     on_board("cpu_temp", (4.0, 12.0), (1.2, 2.5)).and_moves((5.0, 12.0), (15.0, 30.0)),
     on_board("battery_temp", (2.0, 8.0), (0.5, 1.2)).and_moves((3.0, 8.0), (8.0, 16.0)),
-    on_board("panel_temp", (10.0, 25.0), (3.0, 6.0)).and_moves((12.0, 25.0), (25.0, 45.0)),
+    on_board("panel_temp", (12.0, 25.0), (3.0, 6.0)).and_moves((12.0, 25.0), (25.0, 45.0)),
     on_board("payload_temp", (4.0, 12.0), (1.0, 2.5)).and_moves((5.0, 12.0), (12.0, 25.0)),
     on_board("battery_voltage", (0.4, 1.2), (0.05, 0.12)).and_moves((0.4, 0.8), (0.6, 1.2)),
     on_board("bus_voltage", (0.06, 0.25), (0.02, 0.05)).and_moves((0.06, 0.15), (0.1, 0.25)),
-    on_board("battery_current", (3.0, 6.0), (0.15, 0.4)).and_moves((2.5, 4.5), (4.0, 7.0)),
-    on_board("solar_current", (1.0, 3.0), (0.1, 0.3)).and_moves((1.0, 2.5), (1.5, 3.0)),
+    on_board("battery_current", (3.5, 6.0), (0.15, 0.4)).and_steps((3.5, 5.5)),
+    on_board("solar_current", (6.5, 9.0), (0.1, 0.3)).and_moves((6.5, 9.0), (3.0, 6.0)),
     on_board("battery_charge", (3.0, 10.0), (0.4, 0.9)).and_moves((4.0, 10.0), (8.0, 20.0)),
     on_board("signal_strength", (10.0, 25.0), (4.0, 8.0)),
     on_board("cpu_load", (40.0, 70.0), (18.0, 25.0)),

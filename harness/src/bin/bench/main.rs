@@ -13,12 +13,12 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use harness::{Cluster, ClusterOptions, Constellation, Station};
+use harness::{Cluster, ClusterOptions, Constellation, Station, machine};
 use serde::Serialize;
 
 /// Measures the whole path, from satellites to stored rows.
@@ -94,8 +94,8 @@ fn run(options: &Options) -> Result<()> {
         "SELECT (SELECT count(*) FROM telemetry) * 17 + (SELECT count(*) FROM attitude) * 11";
     let values: f64 = cluster.sql("bench", values)?.parse()?;
     let figures = Figures {
-        commit: output("git", &["rev-parse", "--short", "HEAD"]),
-        machine: machine(),
+        commit: machine::commit(),
+        machine: machine::description(),
         tables: if cluster.has_timescaledb() { "TimescaleDB" } else { "plain PostgreSQL" },
         frames_per_second_offered: options.rate,
         seconds: options.seconds,
@@ -125,7 +125,8 @@ fn cpu_time(id: u32) -> Result<Duration> {
     let (_, fields) = stat.rsplit_once(") ").context("no fields in /proc/ID/stat")?;
     let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;
-    let per_second: u64 = output("getconf", &["CLK_TCK"]).parse().context("getconf CLK_TCK")?;
+    let per_second: u64 =
+        machine::output("getconf", &["CLK_TCK"]).parse().context("getconf CLK_TCK")?;
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
@@ -135,19 +136,4 @@ fn memory_mib_max(id: u32) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
     Ok(kib.parse::<f64>()? / 1_024.0)
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} × {}, Linux {}", model.map_or("unknown", |m| m.1), output("uname", &["-r"]))
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| "unknown".into(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
 }
