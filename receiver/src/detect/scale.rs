@@ -64,20 +64,18 @@ impl Scale {
     }
 }
 
-/// What is kept of it between runs: the counts are those of the ring.
+/// What is kept of it between runs: all else follows from the ring.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     ring: Vec<u8>,
     next: u8,
     filled: u8,
-    until_sum: u8,
-    median: f32,
 }
 
 impl From<Scale> for Saved {
     fn from(scale: Scale) -> Self {
-        let Scale { ring, next, filled, until_sum, median, .. } = scale;
-        Self { ring: ring.into(), next, filled, until_sum, median }
+        let Scale { ring, next, filled, .. } = scale;
+        Self { ring: ring.into(), next, filled }
     }
 }
 
@@ -85,16 +83,21 @@ impl TryFrom<Saved> for Scale {
     type Error = &'static str;
 
     fn try_from(saved: Saved) -> Result<Self, Self::Error> {
-        let Saved { ring, next, filled, until_sum, median } = saved;
+        let Saved { ring, next, filled } = saved;
         let ring: [u8; WINDOW] = ring.try_into().map_err(|_| "a window of another length")?;
         let (at, end) = (usize::from(next), usize::from(filled));
-        let is_sound = at < WINDOW && end <= WINDOW && (end == WINDOW || at == end);
-        let mut counts = [0; BUCKETS];
-        for &bucket in &ring[..end.min(WINDOW)] {
-            *counts.get_mut(usize::from(bucket)).ok_or("a step in no bucket")? += 1;
+        if at >= WINDOW || end > WINDOW || (end < WINDOW && at != end) {
+            return Err("a window that is filled otherwise");
         }
-        let scale = Self { ring, counts, next, filled, until_sum, median };
-        is_sound.then_some(scale).ok_or("a window that is filled otherwise")
+        let mut scale = Self { ring, next, filled, ..Self::new() };
+        for &bucket in &ring[..end] {
+            let count = scale.counts.get_mut(usize::from(bucket));
+            *count.ok_or("a step in no bucket")? += 1;
+        }
+        if filled > 0 {
+            scale.find();
+        }
+        Ok(scale)
     }
 }
 
