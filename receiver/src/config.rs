@@ -198,6 +198,20 @@ pub struct RunOptions {
     )]
     pub rejected_per_second: u32,
 
+    /// Look for anomalies in what is received
+    #[arg(
+        long,
+        env = "ORBITSTREAM_DETECT",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value = "true"
+    )]
+    pub detect: bool,
+
+    /// Keep what the detectors learn in this folder, so that it survives a restart
+    #[arg(long, env = "ORBITSTREAM_STATE", value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+
     /// Write the counters to this file as JSON at the end
     #[arg(long, env = "ORBITSTREAM_REPORT", value_name = "FILE")]
     pub report: Option<PathBuf>,

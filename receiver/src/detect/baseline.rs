@@ -69,6 +69,12 @@ impl Baseline {
         }
     }
 
+    /// Whether it has the shape that [`Self::take`] relies on; one from a file may not.
+    pub(super) fn is_sound(&self) -> bool {
+        let lengths = [self.means.len(), self.deviations.len(), self.visits.len()];
+        lengths == [BINS; 3] && usize::from(self.place) < BINS
+    }
+
     /// Takes a sample at its place in the orbit. `is_tainted`: another detector has something
     /// against the channel, so nothing is to be learned from it.
     #[inline]

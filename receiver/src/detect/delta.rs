@@ -6,10 +6,12 @@
 //! jump that is taken back within [`SPIKE_SAMPLES`] counts, as nature seldom does that, and jumps
 //! that stay are learned.
 
+use serde::{Deserialize, Serialize};
+
 use super::{DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, scale::Scale, tail::Tail};
 
 /// One channel's jumps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Delta {
     scale: Scale,
     /// The same over a long time, so that a quiet minute does not make noise a jump.

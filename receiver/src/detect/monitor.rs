@@ -4,6 +4,8 @@
 //! what one of them has found, the others see too. A channel that opens more than
 //! [`OPENINGS_PER_HOUR`] gets one event that says so instead.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     CloseReason, Detector, Event, Finding, Rules, Sample, Severity, Violation,
     baseline::{self, Baseline},
@@ -15,7 +17,7 @@ use super::{
 };
 
 /// A channel's state.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Monitor {
     limits: Limits,
     learned: Option<Box<Learned>>,
@@ -23,10 +25,12 @@ pub(super) struct Monitor {
     /// Openings in this hour of the channel's time.
     hour: i64,
     openings: u32,
+    /// What the fleet has been told of its natural jumps.
+    pub(super) told: Option<f32>,
 }
 
 /// What is known of a channel beyond its limits.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Learned {
     last: Option<Sample>,
     /// Usual time between samples.
@@ -42,7 +46,7 @@ pub(super) struct Learned {
 }
 
 /// An open event.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) event: Event,
     /// Good samples in a row.
@@ -53,7 +57,8 @@ impl Monitor {
     /// A channel that has not been heard; with `learns`, not only its limits are looked at.
     pub(super) fn new(rules: &Rules, learns: bool) -> Self {
         let learned = (learns && rules.learns()).then(|| Box::new(Learned::new(rules)));
-        Self { limits: Limits::default(), learned, open: Vec::new(), hour: 0, openings: 0 }
+        let limits = Limits::default();
+        Self { limits, learned, open: Vec::new(), hour: 0, openings: 0, told: None }
     }
 
     /// Takes a sample.
@@ -78,6 +83,45 @@ impl Monitor {
     /// The jumps that the channel makes by nature.
     pub(super) fn natural_jump(&self) -> f32 {
         self.learned.as_ref().map_or(0.0, |learned| learned.delta.tail.size())
+    }
+
+    /// Whether anything but limits is looked at.
+    pub(super) fn learns(&self) -> bool {
+        self.learned.is_some()
+    }
+
+    /// Whether a state from a file has the shape that the detectors rely on.
+    pub(super) fn is_sound(&self) -> bool {
+        let baseline = self.learned.as_ref().and_then(|learned| learned.baseline.as_ref());
+        baseline.is_none_or(Baseline::is_sound)
+    }
+
+    /// Brings a state of an earlier run under the rules of this one. Gives back the events of
+    /// detectors that look no more.
+    pub(super) fn fit(&mut self, rules: &Rules, learns: bool) -> Vec<Event> {
+        let learns = learns && rules.learns();
+        if learns {
+            let learned = self.learned.get_or_insert_with(|| Box::new(Learned::new(rules)));
+            let (baseline, ewma) = (learned.baseline.take(), learned.ewma.take());
+            learned.baseline = rules.baseline.then(|| baseline.unwrap_or_else(Baseline::new));
+            learned.ewma = rules.ewma.then(|| ewma.unwrap_or_else(|| Box::new(Ewma::new())));
+        } else {
+            self.learned = None;
+        }
+        let is_over = |open: &mut Open| match open.event.detector {
+            Detector::Limits => false,
+            Detector::Delta => !(learns && rules.delta),
+            Detector::Stuck => !(learns && rules.stuck),
+            Detector::Baseline => !(learns && rules.baseline),
+            Detector::Ewma => !(learns && rules.ewma),
+            Detector::Silence | Detector::Chatter => !learns,
+        };
+        self.open.extract_if(.., is_over).map(|open| open.event).collect()
+    }
+
+    /// The events that are open.
+    pub(super) fn open_events(&self) -> impl Iterator<Item = &Event> {
+        self.open.iter().map(|open| &open.event)
     }
 
     /// The satellite has started anew: what comes next says nothing about what was.

@@ -4,8 +4,11 @@
 //! are read off the number's bits. So the median is right to a tenth, which is all that a threshold
 //! of many times the median needs.
 
+use serde::{Deserialize, Serialize};
+
 /// A sliding median of positive numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Saved", try_from = "Saved")]
 pub(super) struct Scale {
     ring: [u8; WINDOW],
     counts: [u8; BUCKETS],
@@ -58,6 +61,43 @@ impl Scale {
             self.below += self.counts[usize::from(self.place)];
             self.place += 1;
         }
+    }
+}
+
+/// What is kept of it between runs: all else follows from the ring.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    ring: Vec<u8>,
+    next: u8,
+    filled: u8,
+}
+
+impl From<Scale> for Saved {
+    fn from(scale: Scale) -> Self {
+        let Scale { ring, next, filled, .. } = scale;
+        Self { ring: ring.into(), next, filled }
+    }
+}
+
+impl TryFrom<Saved> for Scale {
+    type Error = &'static str;
+
+    fn try_from(saved: Saved) -> Result<Self, Self::Error> {
+        let Saved { ring, next, filled } = saved;
+        let ring: [u8; WINDOW] = ring.try_into().map_err(|_| "a window of another length")?;
+        let (at, end) = (usize::from(next), usize::from(filled));
+        if at >= WINDOW || end > WINDOW || (end < WINDOW && at != end) {
+            return Err("a window that is filled otherwise");
+        }
+        let mut scale = Self { ring, next, filled, ..Self::new() };
+        for &bucket in &ring[..end] {
+            let count = scale.counts.get_mut(usize::from(bucket));
+            *count.ok_or("a step in no bucket")? += 1;
+        }
+        if filled > 0 {
+            scale.find();
+        }
+        Ok(scale)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use protocol::SpacecraftId;
+use serde::{Deserialize, Serialize};
 
 use super::{
     CloseReason, Detector, Event, Sample, Severity, Subject, Violation, WatchCounts, orbit::Phase,
@@ -25,7 +26,7 @@ pub(super) struct Scene<'a> {
 }
 
 /// Events that begin together share the identity of the first one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Incident {
     id: i64,
     at_us: i64,

@@ -1,6 +1,11 @@
 //! The satellites of one writer, under watch.
 
+mod snapshot;
+
+pub use snapshot::Damage;
+
 use protocol::{Body, KINDS, SpacecraftId, Telemetry};
+use serde::{Deserialize, Serialize};
 
 use super::{
     CloseReason, Detector, Event, Rulebook, Rules, Sample, Severity, Subject, Violation, baseline,
@@ -70,8 +75,9 @@ struct Common {
     changes: Changes,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Satellite {
+    #[serde(with = "super::event::number")]
     spacecraft: SpacecraftId,
     /// By kind.
     streams: Vec<Stream>,
@@ -84,7 +90,7 @@ struct Satellite {
 }
 
 /// One kind of one satellite.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stream {
     monitors: Vec<Monitor>,
     boot_count: u16,
@@ -161,6 +167,13 @@ impl Watch {
         }
     }
 
+    /// The station itself has heard nothing until now (µs since 1970): no satellite was silent.
+    pub fn excuse_silence(&mut self, now_us: i64) {
+        for satellite in self.satellites.iter_mut().flatten() {
+            satellite.excuse_silence(now_us);
+        }
+    }
+
     /// Events that have changed since [`Self::forget_changes`], each as it is now.
     pub fn changes(&self) -> impl Iterator<Item = &Event> {
         self.common.changes.events.values()
@@ -204,6 +217,12 @@ impl Satellite {
             switches: None,
             excused: 0,
             incident: Incident::default(),
+        }
+    }
+
+    fn excuse_silence(&mut self, now_us: i64) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.received_us != 0) {
+            stream.received_us = now_us;
         }
     }
 
@@ -277,7 +296,9 @@ impl Satellite {
             let was_mature = monitor.is_mature();
             monitor.take(Sample { time_us, value }, rules, &mut scene);
             if !was_mature && monitor.is_mature() {
-                fleet.learn(monitor.natural_jump());
+                let natural = monitor.natural_jump();
+                monitor.told = Some(natural);
+                fleet.learn(natural);
             }
         }
     }
