@@ -33,6 +33,8 @@ mod scene;
 mod series;
 mod stuck;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use event::{CloseReason, Detector, Event, Severity, Subject};

@@ -111,11 +111,19 @@ impl Delta {
         }
         let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
         if size <= threshold || self.finest.is_infinite() {
-            self.learn(step, !about.is_mature);
+            // A value that is stuck says nothing about what steps usually are.
+            if about.is_taken && step == 0.0 {
+                self.slope -= self.slope * SLOPE_WEIGHT;
+            } else {
+                self.learn(step, !about.is_mature);
+            }
             let finding = self.stay(new, sample, threshold, about);
             let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
             if !is_rough || about.is_taken {
-                return finding;
+                // One event until it is over, and not two that began at one moment.
+                let is_over = self.rough < ROUGH * ROUGH_ONSET;
+                let holds = !is_over && matches!(finding, Finding::Nothing);
+                return if holds { Finding::Holds } else { finding };
             }
             return Finding::Violates(Violation {
                 since_us: if self.away > 0 { self.since_us } else { self.rough_us },
@@ -168,8 +176,16 @@ impl Delta {
         self.scale.median().unwrap_or(0.0)
     }
 
-    /// Forgets where the channel was: it has not been heard for a while.
-    pub(super) fn restart(&mut self) {
+    /// Begins anew: the channel has not been heard for a while.
+    pub(super) fn begin(&mut self) {
+        self.restart();
+        self.step = 0.0;
+        self.rough = 0.0;
+        self.rough_peak = 0.0;
+    }
+
+    /// Forgets where the channel was.
+    fn restart(&mut self) {
         self.slope = 0.0;
         self.offset = 0.0;
         self.away = 0;

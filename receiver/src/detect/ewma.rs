@@ -92,6 +92,7 @@ impl Ewma {
     pub(super) fn restart(&mut self, value: f64) {
         self.mean = value;
         self.off = 0;
+        self.since_us = 0;
         self.high = 0.0;
     }
 

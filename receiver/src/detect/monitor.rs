@@ -64,6 +64,9 @@ impl Monitor {
     /// Takes a sample.
     #[inline]
     pub(super) fn take(&mut self, sample: Sample, rules: &Rules, scene: &mut Scene<'_>) {
+        if !self.open.is_empty() {
+            self.end_chatter(sample.time_us, scene);
+        }
         let (finding, severity) = self.limits.take(sample, rules);
         self.report(Detector::Limits, finding, severity, sample, scene);
         let Some(mut learned) = self.learned.take() else { return };
@@ -128,8 +131,11 @@ impl Monitor {
         }
     }
 
-    /// Closes everything, since nothing has come for a while.
+    /// Closes everything, since nothing has come for a while. What comes then begins anew, so that
+    /// no event is opened a second time.
     pub(super) fn close_all(&mut self, at_us: i64, reason: CloseReason, scene: &mut Scene<'_>) {
+        self.limits = Limits::default();
+        self.restart();
         while let Some(open) = self.open.pop() {
             scene.close(open.event, at_us, reason);
         }
@@ -271,7 +277,12 @@ impl Monitor {
             self.openings = 0;
         }
         self.openings += 1;
-        let detector = if self.openings > OPENINGS_PER_HOUR { Detector::Chatter } else { detector };
+        let (detector, violation) = if self.openings > OPENINGS_PER_HOUR {
+            // It begins where the budget ends, whatever is the matter.
+            (Detector::Chatter, Violation { since_us: sample.time_us, ..violation })
+        } else {
+            (detector, violation)
+        };
         let known = self.open.iter_mut().find(|open| open.event.detector == detector);
         if let Some(open) = known {
             open.event.go_on(violation, severity, sample);
@@ -279,6 +290,16 @@ impl Monitor {
             scene.change(&open.event);
         } else if let Some(event) = scene.open(detector, violation, severity, sample) {
             self.open.push(Open { event, clean: 0 });
+        }
+    }
+
+    /// Chatter is over when an hour has kept to its budget.
+    fn end_chatter(&mut self, now_us: i64, scene: &mut Scene<'_>) {
+        let is_over = |open: &mut Open| {
+            open.event.detector == Detector::Chatter && now_us - open.event.last_us >= HOUR_US
+        };
+        for open in self.open.extract_if(.., is_over) {
+            scene.close(open.event, now_us, CloseReason::Clean);
         }
     }
 
@@ -336,7 +357,7 @@ impl Learned {
 
     #[cold]
     fn restart(&mut self, sample: Sample) {
-        self.delta.restart();
+        self.delta.begin();
         self.stuck.restart(sample);
         if let Some(baseline) = &mut self.baseline {
             baseline.restart();
@@ -364,4 +385,4 @@ const GAP_INTERVALS: f32 = 10.0;
 /// this long.
 const GAP_US: f32 = 30e6;
 /// So many late samples in a row are no late samples.
-const LATE_MAX: u32 = 64;
+pub(super) const LATE_MAX: u32 = 64;

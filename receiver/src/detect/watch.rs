@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CloseReason, Detector, Event, Rulebook, Rules, Sample, Severity, Subject, Violation, baseline,
-    monitor::{LEARNED_OCTETS, Monitor},
+    monitor::{LATE_MAX, LEARNED_OCTETS, Monitor},
     orbit::Orbit,
     scene::{Changes, Incident, Scene},
 };
@@ -97,6 +97,10 @@ struct Stream {
     /// Last frame's times by the satellite's and by the station's clock; 0 before the first.
     generated_us: i64,
     received_us: i64,
+    /// When the frame was generated that came last, which may be a late one.
+    heard_us: i64,
+    /// Frames in a row that came later than newer ones.
+    late: u32,
     silence: Option<Event>,
 }
 
@@ -201,6 +205,8 @@ impl Satellite {
             boot_count: 0,
             generated_us: 0,
             received_us: 0,
+            heard_us: 0,
+            late: 0,
             silence: None,
         };
         Self {
@@ -231,14 +237,18 @@ impl Satellite {
         let time_us = frame.time().unix_us();
         let stream = &mut self.streams[kind];
         let is_first = stream.generated_us == 0;
-        let is_newest = time_us >= stream.generated_us;
         stream.received_us = received_us;
+        stream.heard_us = time_us;
         if let Some(event) = stream.silence.take() {
             changes.close(event, time_us, CloseReason::Heard);
         }
-        if !is_newest {
-            return;
+        if time_us < stream.generated_us {
+            stream.late += 1;
+            if stream.late < LATE_MAX {
+                return;
+            }
         }
+        stream.late = 0;
         if frame.boot_count() != stream.boot_count {
             stream.boot_count = frame.boot_count();
             if !is_first {
@@ -318,12 +328,12 @@ impl Satellite {
                 continue;
             }
             let violation = Violation {
-                since_us: stream.generated_us,
+                since_us: stream.heard_us,
                 score: 1.0,
                 threshold: settings.silence_us as f32 / 1e6,
                 expected: 0.0,
             };
-            let time_us = stream.generated_us + quiet_us;
+            let time_us = stream.heard_us + quiet_us;
             let observed = Sample { time_us, value: quiet_us as f64 / 1e6 };
             stream.silence = scene.open(Detector::Silence, violation, Severity::Warning, observed);
         }
