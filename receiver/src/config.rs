@@ -227,7 +227,7 @@ pub struct RunOptions {
 
     /// What the detectors look for: only the file says it.
     #[arg(skip)]
-    pub detect: Settings,
+    pub detection: Settings,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -341,7 +341,7 @@ impl Cli {
         let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(Error::from_clap)?;
         if let Command::Run(options) = &mut cli.command {
-            options.detect = detect;
+            options.detection = detect;
         }
         Ok(cli)
     }

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    config::RunOptions,
-    detect::{Settings, Watch},
-    queue::SHARDS,
-    socket::now_us,
-    state::StateFolder,
-};
+use crate::{config::RunOptions, detect::Watch, queue::SHARDS, socket::now_us, state::StateFolder};
 
 /// A watch for each writer, with what an earlier run has left, and where that is kept.
 pub(super) fn start(
@@ -18,7 +12,7 @@ pub(super) fn start(
     if !options.detect {
         return Ok(((0..writers).map(|_| None).collect(), None));
     }
-    let settings = settings(options);
+    let settings = &options.detection;
     let new = |_| Watch::new(settings.clone(), &options.station, writers);
     let mut watches: Vec<_> = (0..writers).map(new).collect();
     let Some(path) = &options.state else {
@@ -31,9 +25,4 @@ pub(super) fn start(
         folder.load(shard, |octets| watch.restore(octets, shard, now_us()));
     }
     Ok((watches.into_iter().map(Some).collect(), Some(Arc::new(folder))))
-}
-
-/// What is looked for.
-fn settings(_options: &RunOptions) -> Settings {
-    Settings::default()
 }
