@@ -4,8 +4,10 @@
 mod support;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use harness::Station;
 use harness::program::sibling;
 use support::{Ground, Tables, cluster, hypertables, tables};
 

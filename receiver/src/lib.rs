@@ -1,7 +1,7 @@
 //! The OrbitStream ground station, as a library; the `receiver` binary is a thin shell around it.
 //!
-//! Data flows one way: socket → parse → track → chunk → channel → batch → COPY. [`station`] is the
-//! only file that makes threads and channels.
+//! Data flows one way: socket → parse → track → chunk → channel → detect → batch → COPY. [`station`]
+//! is the only file that makes threads and channels.
 //!
 //! | room | does | knows nothing of |
 //! |---|---|---|

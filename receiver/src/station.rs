@@ -33,6 +33,8 @@ use crate::{
 mod listen;
 mod watching;
 
+use watching::Watching;
+
 /// Runs the station until `stop` ends or `--duration` is over; returns its report. Errors are of
 /// configuration, or of a database that did not come within `--database-wait`.
 pub async fn run(
@@ -47,7 +49,7 @@ pub async fn run(
     }
     let file = ReportFile::create(options.report.clone())?;
     let writers = options.writers.map_or_else(default_writers, usize::from);
-    let (watches, state) = watching::start(&options, writers)?;
+    let Watching { watches, folder } = watching::start(&options, writers)?;
     let known = watches.iter().flatten().flat_map(detect::Watch::known_events).collect();
     tokio::pin!(stop);
     tokio::select! {
@@ -73,7 +75,7 @@ pub async fn run(
         window,
         counters: Arc::clone(&counters),
         drain: drain.clone(),
-        state,
+        state: folder,
     };
     let writers = start_writers(&setup, inlets, watches)?;
     let spacecraft = options.spacecraft.unwrap_or_else(SpacecraftSet::all);

@@ -9,7 +9,7 @@ use protocol::{
     CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Sequence, SpacecraftId, Stamp, emit,
     health::Health,
 };
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 use receiver::{
     chunk::{Record, Sample},
     detect::{CloseReason, Damage, Detector, Event, Settings, Watch},

@@ -60,7 +60,7 @@ struct Image<'a> {
 #[derive(Deserialize)]
 struct OwnedImage {
     station: String,
-    satellites: Vec<Box<Satellite>>,
+    satellites: Vec<Satellite>,
     changes: Vec<Event>,
 }
 
@@ -120,7 +120,7 @@ impl Watch {
         self.satellites.iter().skip(shard).step_by(SHARDS).flatten().map(|satellite| &**satellite)
     }
 
-    fn take_back(&mut self, mut satellite: Box<Satellite>, now_us: i64) {
+    fn take_back(&mut self, mut satellite: Satellite, now_us: i64) {
         let Self { satellites, room, common } = self;
         let number = usize::from(satellite.spacecraft.number());
         if satellites.len() <= number {
@@ -145,7 +145,7 @@ impl Watch {
             }
         }
         satellite.excuse_silence(now_us);
-        satellites[number] = Some(satellite);
+        satellites[number] = Some(Box::new(satellite));
     }
 }
 
