@@ -139,7 +139,7 @@ fn events(value: &Value) -> Option<usize> {
 /// A time in µs.
 fn time(value: &Value, least: Duration, most: Duration) -> Option<i64> {
     let time = humantime::parse_duration(value.as_str()?).ok()?;
-    (least..=most).contains(&time).then(|| time.as_micros() as i64)
+    (least..=most).contains(&time).then_some(time.as_micros() as i64)
 }
 
 const UNIT: &str = "unit";

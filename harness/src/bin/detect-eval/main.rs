@@ -26,7 +26,7 @@ use score::{Judgement, Score};
 /// Runs the station's detectors over labelled recordings.
 #[derive(Parser)]
 struct Cli {
-    /// Folder of CSV files with the columns timestamp,value,is_anomaly, and perhaps a manifest.csv
+    /// Folder of CSV files with the columns `timestamp,value,is_anomaly`, and perhaps a manifest.csv
     folder: PathBuf,
 
     /// Write the figures to this file as JSON
@@ -37,7 +37,7 @@ struct Cli {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     orbit: Option<std::time::Duration>,
 
-    /// Hold every series to the rules of this channel, such as battery_temp, instead of its kind's
+    /// Hold every series to the rules of this channel, such as `battery_temp`, instead of its kind's
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
 

@@ -59,7 +59,6 @@ macro_rules! keys {
         }),+];
 
         /// Every field has a key, but the step, which the packet declarations know.
-        #[expect(clippy::no_effect_underscore_binding, reason = "it need only compile")]
         const fn _every_field_has_a_key(rules: &Rules) {
             let Rules { step: _, $($name: _),+ } = rules;
         }
