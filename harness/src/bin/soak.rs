@@ -109,10 +109,9 @@ fn nominal(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> {
             .map(|place| format!("{:?}", name(part * REBOOTS + place, options.satellites)))
             .collect();
         let duration = seconds / f64::from(PARTS);
-        scenario += &format!(
-            "[[phase]]\nduration = \"{duration:.3}s\"\nreboot = [{}]\n{FAULTS}",
-            reboot.join(", ")
-        );
+        let reboot = reboot.join(", ");
+        let phase = format!("duration = \"{duration:.3}s\"\nreboot = [{reboot}]\n");
+        scenario.extend(["[[phase]]\n", &phase, FAULTS]);
     }
     let folder = tempfile::tempdir()?;
     let flown = fly(cluster, "nominal", folder.path(), &scenario, options)?;
