@@ -13,8 +13,8 @@ use super::{Finding, Rules, Sample, Violation, orbit::Phase};
 /// One channel along the orbit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Baseline {
-    means: Box<[f32]>,
-    deviations: Box<[f32]>,
+    bins: Box<[Bin]>,
+    /// Passes of each bin so far.
     visits: Box<[u8]>,
     /// The bin that is being passed, and its samples so far.
     place: u8,
@@ -36,6 +36,13 @@ pub(super) struct Baseline {
     is_out: bool,
 }
 
+/// What is usual at one place.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Bin {
+    mean: f32,
+    deviation: f32,
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Pass {
     samples: u32,
@@ -49,8 +56,7 @@ struct Pass {
 impl Baseline {
     pub(super) fn new() -> Self {
         Self {
-            means: vec![0.0; BINS].into(),
-            deviations: vec![0.0; BINS].into(),
+            bins: vec![Bin::default(); BINS].into(),
             visits: vec![0; BINS].into(),
             place: 0,
             pass: Pass::default(),
@@ -71,8 +77,8 @@ impl Baseline {
 
     /// Whether it has the shape that [`Self::take`] relies on; one from a file may not.
     pub(super) fn is_sound(&self) -> bool {
-        let lengths = [self.means.len(), self.deviations.len(), self.visits.len()];
-        lengths == [BINS; 3] && usize::from(self.place) < BINS
+        let lengths = [self.bins.len(), self.visits.len()];
+        lengths == [BINS; 2] && usize::from(self.place) < BINS
     }
 
     /// Takes a sample at its place in the orbit. `is_tainted`: another detector has something
@@ -99,7 +105,7 @@ impl Baseline {
         let Some((mean, deviation)) = self.expected(position, place) else {
             // The first time here: the mean itself is summed up.
             self.pass.samples += 1;
-            self.pass.sum += sample.value - f64::from(self.means[place]);
+            self.pass.sum += sample.value - f64::from(self.bins[place].mean);
             return Finding::Nothing;
         };
         let off = sample.value - f64::from(mean);
@@ -173,14 +179,15 @@ impl Baseline {
         if self.visits[place] == 0 {
             return None;
         }
-        let (mean, deviation) = (self.means[place], self.deviations[place]);
+        let Bin { mean, deviation } = self.bins[place];
         let from_middle = position - place as f32 - 0.5;
         let towards = if from_middle < 0.0 { place + BINS - 1 } else { place + 1 } % BINS;
         if self.visits[towards] == 0 {
             return Some((mean, deviation));
         }
-        let slope = self.means[towards] - mean;
-        Some((mean + slope * from_middle.abs(), deviation.max(self.deviations[towards])))
+        let there = self.bins[towards];
+        let slope = there.mean - mean;
+        Some((mean + slope * from_middle.abs(), deviation.max(there.deviation)))
     }
 
     fn leave_bin(&mut self) {
@@ -193,10 +200,10 @@ impl Baseline {
         let samples = f64::from(pass.samples);
         self.visits[place] = visits.saturating_add(1);
         let weight = |passes: u8| (1.0 / f32::from(passes)).max(WEIGHT_MIN);
-        self.means[place] += (pass.sum / samples) as f32 * weight(visits.saturating_add(1));
+        self.bins[place].mean += (pass.sum / samples) as f32 * weight(visits.saturating_add(1));
         if visits > 0 {
             let size = (pass.sizes / samples) as f32;
-            self.deviations[place] += (size - self.deviations[place]) * weight(visits);
+            self.bins[place].deviation += (size - self.bins[place].deviation) * weight(visits);
         }
     }
 
