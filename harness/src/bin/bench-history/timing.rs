@@ -55,7 +55,10 @@ impl<'a> Session<'a> {
     pub(crate) fn compare(&self, question: &Question) -> Result<usize> {
         self.runtime.block_on(async {
             let mut rows = 0;
-            for number in [1, self.satellites.div_ceil(2), self.satellites] {
+            let numbers = [1, self.satellites.div_ceil(2), self.satellites];
+            // What is about no single satellite is the same each time.
+            let numbers = if question.has("{satellite}") { &numbers[..] } else { &numbers[..1] };
+            for &number in numbers {
                 // Where no battery is low there would be nothing to compare.
                 let limits = if question.has(LOW) { &[" < 101", LOW][..] } else { &[LOW] };
                 for limit in limits {
