@@ -11,6 +11,8 @@ STRESS_SEED ?= 1
 HISTORY ?=
 # Options of the dashboards' benchmark.
 DASHBOARDS ?=
+# Options of the detectors' soak.
+SOAK ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
@@ -18,7 +20,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint bench bench-history bench-dashboards fuzz generate grafana-shots
+.PHONY: help demo test stress lint bench bench-history bench-dashboards soak fuzz generate grafana-shots
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,11 @@ bench-dashboards: ## Refreshes three dashboards each second beside 1,000 satelli
 	@scripts/setup.sh postgres oracles
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	$(target)/release/bench-dashboards $(DASHBOARDS)
+
+soak: ## Flies many orbits past the detectors, and counts what they find and what they make up
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/soak $(SOAK)
 
 fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 	@scripts/setup.sh cargo-fuzz

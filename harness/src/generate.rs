@@ -1,10 +1,11 @@
 //! Everything that is written from the packet declarations in `protocol`, so that nobody has to
 //! keep it in step by hand: the Wireshark dissector, the XTCE document, the tables of
-//! `docs/protocol.md`, and the sample captures beside the dissector.
+//! `docs/protocol.md`, and the sample captures beside the dissector; and from the detectors' shipped
+//! rules the example of a configuration and the table of `docs/anomalies.md`.
 //!
-//! The texts depend on [`protocol::KINDS`] and on the templates in this folder, and on nothing
-//! else: the same declarations give the same octets. A test compares every file with what would be
-//! written.
+//! The texts depend on [`protocol::KINDS`], on [`receiver::detect::Rulebook::shipped`] and on the
+//! templates in this folder, and on nothing else: the same declarations give the same octets. A test
+//! compares every file with what would be written.
 
 pub mod corpus;
 pub mod damage;
@@ -13,6 +14,7 @@ mod markdown;
 mod number;
 pub mod pcap;
 pub mod reading;
+mod rules;
 pub mod samples;
 mod xtce;
 
@@ -36,6 +38,10 @@ pub const XTCE: &str = "docs/orbitstream.xtce.xml";
 pub const PROTOCOL: &str = "docs/protocol.md";
 /// How to use the dissector, with a table of the sample captures.
 pub const README: &str = "wireshark/README.md";
+/// An example of the receiver's configuration.
+pub const CONFIGURATION: &str = "docs/receiver.example.toml";
+/// The description of the detectors, with a table of what ships.
+pub const ANOMALIES: &str = "docs/anomalies.md";
 /// The folder of the sample captures.
 pub const SAMPLES: &str = "wireshark/samples";
 
@@ -50,6 +56,8 @@ pub fn files(root: &Path) -> io::Result<Vec<Generated>> {
         text(DISSECTOR, lua::dissector()),
         text(XTCE, xtce::document()),
         text(PROTOCOL, markdown::with_kinds(&present(PROTOCOL)?)?),
+        text(CONFIGURATION, rules::example()),
+        text(ANOMALIES, markdown::with_rules(&present(ANOMALIES)?, &rules::table())?),
         text(README, markdown::with_samples(&present(README)?, &samples)?),
     ];
     for sample in samples {

@@ -254,8 +254,8 @@ fn store(url: &str, batch: &Batch) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut store = Store::connect(&url.parse().context("a URL")?).await?;
-        match store.commit(batch, &who).await {
-            Ok(()) => Ok(()),
+        match store.commit(batch, &[], &who).await {
+            Ok(_) => Ok(()),
             Err(error) => bail!("{url}: {error}"),
         }
     })

@@ -96,15 +96,22 @@ impl Batch {
         self.tables.iter().map(CopyBuffer::rows).sum()
     }
 
-    /// Appends an entry at the end of its shard.
-    pub fn push(&mut self, entry: &Entry<'_>, station: &str, window: &TimeWindow, now: Instant) {
+    /// Appends an entry at the end of its shard. True when it is a sample that goes to its table.
+    pub fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        station: &str,
+        window: &TimeWindow,
+        now: Instant,
+    ) -> bool {
+        self.opened.get_or_insert(now);
         let range = &mut self.ranges[entry.shard()];
         range.entries += 1;
         match entry {
             Entry::Sample(record) => {
                 range.samples += 1;
                 self.samples += 1;
-                self.push_sample(record, station, window);
+                return self.push_sample(record, station, window);
             }
             Entry::Link(row) => self.side(Side::LinkHealth).push_link(row, station),
             Entry::Station(row) => self.side(Side::StationHealth).push_station(row, station),
@@ -112,7 +119,7 @@ impl Batch {
                 self.side(Side::RejectedFrame).push_rejected(*received_us, frame, station);
             }
         }
-        self.opened.get_or_insert(now);
+        false
     }
 
     /// Whether it is to be closed now.
@@ -148,14 +155,15 @@ impl Batch {
         self.opened = None;
     }
 
-    fn push_sample(&mut self, record: &Record<'_>, station: &str, window: &TimeWindow) {
-        match window.refusal(record.generated_us(), record.received_us) {
-            None => {
-                let place = KINDS.iter().position(|kind| kind.apid == record.apid());
-                self.tables[place.unwrap_or_default()].push(record, station);
-            }
-            Some(reason) => self.side(Side::Quarantine).push_quarantine(record, station, reason),
+    fn push_sample(&mut self, record: &Record<'_>, station: &str, window: &TimeWindow) -> bool {
+        let refusal = window.refusal(record.generated_us(), record.received_us);
+        if let Some(reason) = refusal {
+            self.side(Side::Quarantine).push_quarantine(record, station, reason);
+        } else {
+            let place = KINDS.iter().position(|kind| kind.apid == record.apid());
+            self.tables[place.unwrap_or_default()].push(record, station);
         }
+        refusal.is_none()
     }
 
     fn side(&mut self, side: Side) -> &mut CopyBuffer {

@@ -1,17 +1,23 @@
 //! Options: from the command line, the environment and a TOML file, in that order of precedence.
-//! Each is declared once, here; the file's keys are the options' names.
+//! Each is declared once, here; the file's keys are the options' names, and a table [`detect`].
 
+pub mod detect;
 mod file;
 #[cfg(test)]
 mod tests;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::spacecraft::SpacecraftSet;
+use crate::{detect::Settings, spacecraft::SpacecraftSet};
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
 #[derive(Debug, Parser)]
@@ -192,6 +198,20 @@ pub struct RunOptions {
     )]
     pub rejected_per_second: u32,
 
+    /// Look for anomalies in what is received
+    #[arg(
+        long,
+        env = "ORBITSTREAM_DETECT",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value = "true"
+    )]
+    pub detect: bool,
+
+    /// Keep what the detectors learn in this folder, so that it survives a restart
+    #[arg(long, env = "ORBITSTREAM_STATE", value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+
     /// Write the counters to this file as JSON at the end
     #[arg(long, env = "ORBITSTREAM_REPORT", value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -204,6 +224,10 @@ pub struct RunOptions {
         value_parser = humantime::parse_duration
     )]
     pub duration: Option<Duration>,
+
+    /// What the detectors look for: only the file says it.
+    #[arg(skip)]
+    pub detection: Settings,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -308,12 +332,24 @@ impl Cli {
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments = with_command(arguments.into_iter().collect());
         let mut command = Self::command();
+        let mut detect = Settings::default();
         if let Some(path) = file::path_in(&arguments) {
-            command = file::as_defaults(command, &path).map_err(Error::Wrong)?;
+            let mut table = file::read(&path).map_err(Error::Wrong)?;
+            detect = file::take_detect(&mut table, &path).map_err(Error::Wrong)?;
+            command = file::as_defaults(command, &table, &path).map_err(Error::Wrong)?;
         }
         let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
-        Self::from_arg_matches(&matches).map_err(Error::from_clap)
+        let mut cli = Self::from_arg_matches(&matches).map_err(Error::from_clap)?;
+        if let Command::Run(options) = &mut cli.command {
+            options.detection = detect;
+        }
+        Ok(cli)
     }
+}
+
+/// What the table `detect` of a file says; its other keys are not looked at.
+pub fn read_detect(path: &Path) -> Result<Settings, String> {
+    file::take_detect(&mut file::read(path)?, path)
 }
 
 /// What reading the options may end in.

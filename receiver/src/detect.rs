@@ -33,15 +33,17 @@ mod scene;
 mod series;
 mod stuck;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use event::{CloseReason, Detector, Event, Severity, Subject};
 pub use rules::{Profile, Rulebook, Rules};
 pub use series::Series;
-pub use watch::{Settings, Watch, WatchCounts};
+pub use watch::{Damage, Settings, Watch, WatchCounts};
 
 /// A value and when it was generated.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Sample {
     /// µs since 1970.
     pub time_us: i64,

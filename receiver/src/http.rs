@@ -91,7 +91,7 @@ fn router(door: Arc<Door>) -> Router {
         .route(
             "/metrics",
             get(|State(door): State<Arc<Door>>| async move {
-                let text = metrics::encode(&door.counters.ledger(), door.counters.shed());
+                let text = metrics::encode(&door.counters);
                 ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
             }),
         )

@@ -16,7 +16,7 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::track::StreamCounts;
+use crate::{detect::WatchCounts, track::StreamCounts};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -268,6 +268,17 @@ pub struct WriterCounts {
     pub quarantined: u64,
     /// Samples in the batch at hand.
     pub batched: u64,
+    /// What its detectors have done.
+    pub detect: DetectCounts,
+}
+
+/// What detectors have done; no part of the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DetectCounts {
+    /// What was looked at and found.
+    pub watch: WatchCounts,
+    /// Changes of events that the database refused for what they are.
+    pub unstored: u64,
 }
 
 /// Where the loops publish their counts.
@@ -294,6 +305,12 @@ impl Counters {
             queued: (0..writers).map(|_| AtomicU64::new(0)).collect(),
             shed: (0..writers).map(|_| AtomicU64::new(0)).collect(),
         })
+    }
+
+    /// How many writers there are.
+    #[must_use]
+    pub fn writers(&self) -> usize {
+        self.writers.len()
     }
 
     /// Publishes the socket side's counts.
@@ -338,6 +355,21 @@ impl Counters {
         if let Some(queued) = self.queued.get(writer) {
             queued.fetch_sub(samples, Ordering::Relaxed);
         }
+    }
+
+    /// What all writers' detectors have done.
+    #[must_use]
+    pub fn detect(&self) -> DetectCounts {
+        let mut sum = DetectCounts::default();
+        for writer in &self.writers {
+            let DetectCounts { watch, unstored } = hold(writer).detect;
+            sum.watch.values += watch.values;
+            sum.watch.opened += watch.opened;
+            sum.watch.refused += watch.refused;
+            sum.watch.limits_only += watch.limits_only;
+            sum.unstored += unstored;
+        }
+        sum
     }
 
     /// The counters as they stand.

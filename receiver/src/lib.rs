@@ -1,7 +1,7 @@
 //! The OrbitStream ground station, as a library; the `receiver` binary is a thin shell around it.
 //!
-//! Data flows one way: socket → parse → track → chunk → channel → batch → COPY. [`station`] is the
-//! only file that makes threads and channels.
+//! Data flows one way: socket → parse → track → chunk → channel → detect → batch → COPY. [`station`]
+//! is the only file that makes threads and channels.
 //!
 //! | room | does | knows nothing of |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 //! | [`writer`] | batches and retries | frames |
 //! | [`batch`], [`copy`] | rows and ranges | connections |
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
+//! | [`state`] | files that outlive a run | what is in them |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
 pub mod batch;
@@ -31,6 +32,7 @@ pub mod shutdown;
 pub mod socket;
 pub mod spacecraft;
 pub mod sparse;
+pub mod state;
 pub mod station;
 pub mod store;
 pub mod track;

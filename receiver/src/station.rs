@@ -17,19 +17,23 @@ use tokio_postgres::Config;
 use crate::{
     batch::{Limits, TimeWindow},
     config::RunOptions,
+    detect,
     http::{self, Door, Readiness},
     intake::{Admission, Intake},
-    ledger::{Counters, Ledger, Report, StreamReport},
+    ledger::{Counters, DetectCounts, Ledger, Report, StreamReport},
     queue::{Inlet, SHARDS, queues},
     shutdown::{Drain, Stopper, running},
     socket::Socket,
     spacecraft::SpacecraftSet,
-    store::{Identity, schema},
+    store::{Identity, anomalies, schema},
     track::StreamCounts,
     writer::{Setup, Writer},
 };
 
 mod listen;
+mod watching;
+
+use watching::Watching;
 
 /// Runs the station until `stop` ends or `--duration` is over; returns its report. Errors are of
 /// configuration, or of a database that did not come within `--database-wait`.
@@ -44,9 +48,12 @@ pub async fn run(
         sockets.push(Socket::bind(address, octets, options.gro)?);
     }
     let file = ReportFile::create(options.report.clone())?;
+    let writers = options.writers.map_or_else(default_writers, usize::from);
+    let Watching { watches, folder } = watching::start(&options, writers)?;
+    let known = watches.iter().flatten().flat_map(detect::Watch::known_events).collect();
     tokio::pin!(stop);
     tokio::select! {
-        ready = database(&options) => ready?,
+        ready = database(&options, known) => ready?,
         reason = &mut stop => {
             tracing::info!("Stopping: {reason}, before the database was there");
             return file.write(Ledger::default(), &[]);
@@ -54,7 +61,6 @@ pub async fn run(
     }
 
     let (stopper, drain) = running(options.drain_timeout);
-    let writers = options.writers.map_or_else(default_writers, usize::from);
     let counters = Counters::new(writers);
     let (outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
     let window = TimeWindow { past: options.time_past, future: options.time_future };
@@ -69,8 +75,9 @@ pub async fn run(
         window,
         counters: Arc::clone(&counters),
         drain: drain.clone(),
+        state: folder,
     };
-    let writers = start_writers(&setup, inlets)?;
+    let writers = start_writers(&setup, inlets, watches)?;
     let spacecraft = options.spacecraft.unwrap_or_else(SpacecraftSet::all);
     let admission = Admission {
         spacecraft: spacecraft.clone(),
@@ -90,7 +97,7 @@ pub async fn run(
     };
     let served = tokio::spawn(http::serve(http, door, drain.clone()));
     let watched = tokio::spawn(watch_database(setup.database, readiness));
-    let told = Arc::new(Mutex::new(Ledger::default()));
+    let told = Arc::new(Mutex::new(Told::default()));
     let telling = tokio::spawn(tell_progress(Arc::clone(&counters), Arc::clone(&told)));
     tracing::info!("Listening on port {}", options.http.port());
 
@@ -160,11 +167,15 @@ async fn finish(
     ended.await.context("the threads could not be joined")?
 }
 
-fn start_writers(setup: &Setup, inlets: Vec<Inlet>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_writers(
+    setup: &Setup,
+    inlets: Vec<Inlet>,
+    watches: Vec<Option<detect::Watch>>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::new();
-    for inlet in inlets {
+    for (inlet, watch) in inlets.into_iter().zip(watches) {
         let name = format!("writer-{}", inlet.writer);
-        let writer = Writer::new(setup.clone(), inlet).context("cannot start a writer")?;
+        let writer = Writer::new(setup.clone(), inlet, watch).context("cannot start a writer")?;
         let thread = thread::Builder::new().name(name).spawn(move || writer.run());
         threads.push(thread.context("cannot start a writer thread")?);
     }
@@ -198,8 +209,9 @@ fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
     })
 }
 
-/// Waits for the database, for a while, and checks its tables.
-async fn database(options: &RunOptions) -> anyhow::Result<()> {
+/// Waits for the database, for a while, and checks its tables. Events that an earlier run has left
+/// open, and that this one does not know, are closed.
+async fn database(options: &RunOptions, known: Vec<i64>) -> anyhow::Result<()> {
     let config = &options.database.database_url;
     let start = Instant::now();
     let mut backoff = DATABASE_BACKOFF_MIN;
@@ -210,7 +222,14 @@ async fn database(options: &RunOptions) -> anyhow::Result<()> {
                 schema::migrate(&options.database, &options.periods).await?;
             }
             let checked = tokio::time::timeout(WATCH_TIMEOUT, schema::check(config)).await;
-            checked.map_err(|_| schema::Error::Silent)?
+            let has_timescaledb = checked.map_err(|_| schema::Error::Silent)??;
+            let closing = anomalies::close_unknown(config, &options.station, &known);
+            let closed = tokio::time::timeout(WATCH_TIMEOUT, closing).await;
+            let closed = closed.map_err(|_| schema::Error::Silent)??;
+            if closed > 0 {
+                tracing::info!("{closed} anomalies of an earlier run are closed");
+            }
+            Ok(has_timescaledb)
         };
         let error = match ready.await {
             Ok(has_timescaledb) => {
@@ -259,7 +278,7 @@ async fn watch_database(config: Config, readiness: Arc<Readiness>) {
 }
 
 /// Says once a second how it goes on.
-async fn tell_progress(counters: Arc<Counters>, told: Arc<Mutex<Ledger>>) {
+async fn tell_progress(counters: Arc<Counters>, told: Arc<Mutex<Told>>) {
     let mut period = tokio::time::interval(PROGRESS_PERIOD);
     loop {
         period.tick().await;
@@ -267,10 +286,18 @@ async fn tell_progress(counters: Arc<Counters>, told: Arc<Mutex<Ledger>>) {
     }
 }
 
-/// Says what was stored since it was told last, and what was dropped.
-fn tell(counters: &Counters, told: &Mutex<Ledger>) {
-    let now = counters.ledger();
-    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+/// What the log knows.
+#[derive(Default)]
+struct Told {
+    ledger: Ledger,
+    detect: DetectCounts,
+}
+
+/// Says what was stored and found since it was told last, and what was dropped.
+fn tell(counters: &Counters, told: &Mutex<Told>) {
+    let (now, found) = (counters.ledger(), counters.detect());
+    let mut all_told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    let Told { ledger: told, detect } = &mut *all_told;
     if now.committed > told.committed {
         tracing::info!("Inserted {} rows", now.committed - told.committed);
     }
@@ -282,7 +309,19 @@ fn tell(counters: &Counters, told: &Mutex<Ledger>) {
         let datagrams = now.kernel_dropped - told.kernel_dropped;
         tracing::warn!("{datagrams} datagrams were dropped by the kernel: receiving is too slow");
     }
+    if found.watch.opened > detect.watch.opened {
+        tracing::info!("{} anomalies opened", found.watch.opened - detect.watch.opened);
+    }
+    if found.watch.refused > detect.watch.refused {
+        let refused = found.watch.refused - detect.watch.refused;
+        tracing::warn!("{refused} anomalies were not opened: too many are");
+    }
+    if found.watch.limits_only > detect.watch.limits_only {
+        let satellites = found.watch.limits_only;
+        tracing::warn!("{satellites} satellites get limits only: the detectors' memory is full");
+    }
     *told = now;
+    *detect = found;
 }
 
 /// Waits for what is not supposed to happen: a thread that ends while the station runs.

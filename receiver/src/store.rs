@@ -2,8 +2,10 @@
 //!
 //! A batch claims the ranges of its shards in `ingest_batch` and copies its rows in the same
 //! transaction. When the outcome of a commit is unknown the batch is simply stored again: if the
-//! first attempt did commit, the claims no longer fit and nothing is copied.
+//! first attempt did commit, the claims no longer fit and nothing is copied. Events go with the
+//! batch of the samples that they were found in.
 
+pub mod anomalies;
 pub mod schema;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use crate::{
     batch::Batch,
     copy::{CopyBuffer, side, telemetry_copy},
+    detect::Event,
 };
 
 /// A connection that is ready to store batches.
@@ -24,6 +27,7 @@ pub struct Store {
     client: Client,
     claim: Statement,
     name_satellites: Statement,
+    upsert_anomalies: Statement,
     /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
     _connection: Connection,
@@ -88,38 +92,38 @@ impl Store {
         Ok(Self {
             claim: client.prepare(CLAIM).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
+            upsert_anomalies: client.prepare(anomalies::UPSERT).await?,
             copies,
             client,
             _connection: connection,
         })
     }
 
-    /// Stores a batch, whole or not at all. After an error the connection is of no more use.
-    pub async fn commit(&mut self, batch: &Batch, who: &Identity) -> Result<(), Error> {
-        // To give up here is safe: if the transaction commits all the same, the claims tell.
-        timeout(COMMIT_MAX, self.transact(batch, who)).await.map_err(|_| Error::Silent)?
+    /// Stores a batch with the events that its samples have changed, whole or not at all; only events
+    /// that the server refuses for what they are stay out, and their number is returned. After an
+    /// error the connection is of no more use.
+    pub async fn commit(
+        &mut self,
+        batch: &Batch,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
+        // To give up here is safe: if the transaction commits all the same, the claims tell, and an
+        // event that is stored twice is the same row.
+        let stored = timeout(COMMIT_MAX, self.transact(batch, events, who)).await;
+        stored.map_err(|_| Error::Silent)?
     }
 
-    async fn transact(&mut self, batch: &Batch, who: &Identity) -> Result<(), Error> {
-        let transaction = self.client.transaction().await?;
-        let ranges: Vec<_> = batch.ranges().collect();
-        let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
-        let first: Vec<i64> = ranges.iter().map(|(_, range)| range.first).collect();
-        let entries: Vec<i64> = ranges.iter().map(|(_, range)| range.entries).collect();
-        let samples: Vec<i64> = ranges.iter().map(|(_, range)| range.samples).collect();
-        let claimed = transaction
-            .execute(
-                &self.claim,
-                &[&who.station, &who.journal, &shards, &first, &entries, &samples],
-            )
-            .await?;
-        let wanted = ranges.len() as u64;
-        if claimed == 0 {
-            // An attempt whose answer was lost has stored it.
-            return Ok(());
-        }
-        if claimed != wanted {
-            return Err(Error::Conflict { claimed, wanted });
+    async fn transact(
+        &mut self,
+        batch: &Batch,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
+        let mut transaction = self.client.transaction().await?;
+        if !batch.is_empty() && !self::claim(&transaction, &self.claim, batch, who).await? {
+            // An attempt whose answer was lost has stored it, with the same events.
+            return Ok(0);
         }
         if !batch.newcomers.is_empty() {
             let ids: Vec<i32> = batch.newcomers.iter().map(|id| id.number().into()).collect();
@@ -130,8 +134,36 @@ impl Store {
         for (rows, statement) in tables.zip(&self.copies) {
             copy(&transaction, statement, rows).await?;
         }
+        let refused = if events.is_empty() {
+            0
+        } else {
+            let statement = &self.upsert_anomalies;
+            anomalies::store(&mut transaction, statement, &who.station, events).await?
+        };
         transaction.commit().await?;
-        Ok(())
+        Ok(refused)
+    }
+}
+
+/// Claims the ranges of a batch; false when they have been claimed before.
+async fn claim(
+    transaction: &tokio_postgres::Transaction<'_>,
+    statement: &Statement,
+    batch: &Batch,
+    who: &Identity,
+) -> Result<bool, Error> {
+    let ranges: Vec<_> = batch.ranges().collect();
+    let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
+    let first: Vec<i64> = ranges.iter().map(|(_, range)| range.first).collect();
+    let entries: Vec<i64> = ranges.iter().map(|(_, range)| range.entries).collect();
+    let samples: Vec<i64> = ranges.iter().map(|(_, range)| range.samples).collect();
+    let claimed = transaction
+        .execute(statement, &[&who.station, &who.journal, &shards, &first, &entries, &samples])
+        .await?;
+    match (claimed, ranges.len() as u64) {
+        (0, _) => Ok(false),
+        (claimed, wanted) if claimed == wanted => Ok(true),
+        (claimed, wanted) => Err(Error::Conflict { claimed, wanted }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tables in hand-written documents, each between two markers: one for each kind in
-//! `docs/protocol.md`, one of the sample captures in `wireshark/README.md`.
+//! `docs/protocol.md`, one of the shipped rules in `docs/anomalies.md`, one of the sample captures in
+//! `wireshark/README.md`.
 
 use std::io;
 
@@ -13,6 +14,11 @@ use super::samples::Sample;
 /// `document` with the table of every kind put between its markers.
 pub(super) fn with_kinds(document: &str) -> io::Result<String> {
     KINDS.iter().try_fold(document.to_owned(), |text, kind| put(&text, kind.name, &table(kind)))
+}
+
+/// `document` with the table of the shipped rules put between its markers.
+pub(super) fn with_rules(document: &str, table: &str) -> io::Result<String> {
+    put(document, "rules", table)
 }
 
 /// `document` with a table of the captures put between its markers.

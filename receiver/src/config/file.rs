@@ -1,5 +1,6 @@
 //! The TOML file: each key is an option's name, and its value that option's default. So a file can
-//! say what the command line can, is checked in the same way, and knows no other keys.
+//! say what the command line can, is checked in the same way, and knows no other keys but the table
+//! `detect`.
 
 use std::{
     ffi::OsString,
@@ -7,6 +8,10 @@ use std::{
 };
 
 use clap::ArgAction;
+use toml::{Table, Value};
+
+use super::detect;
+use crate::detect::Settings;
 
 /// The file that the command line or the environment names.
 pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
@@ -23,22 +28,42 @@ pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("ORBITSTREAM_CONFIG").map(PathBuf::from)
 }
 
-/// Makes the file's values the defaults of the commands' options.
-pub(super) fn as_defaults(command: clap::Command, path: &Path) -> Result<clap::Command, String> {
+/// The file's table.
+pub(super) fn read(path: &Path) -> Result<Table, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {shown}: {error}"))?;
-    let table: toml::Table =
-        text.parse().map_err(|error| format!("{shown}: {}", one_line(&error, &text)))?;
+    text.parse().map_err(|error| format!("{shown}: {}", one_line(&error, &text)))
+}
+
+/// What the table `detect` of the file says; it is taken out.
+pub(super) fn take_detect(table: &mut Table, path: &Path) -> Result<Settings, String> {
+    // As an option it has a plain value.
+    let Some(Value::Table(detect)) = table.get(DETECT) else {
+        return Ok(Settings::default());
+    };
+    let settings = detect::settings(detect).map_err(|error| format!("{}: {error}", path.display()));
+    table.remove(DETECT);
+    settings
+}
+
+/// Makes the file's values the defaults of the commands' options.
+pub(super) fn as_defaults(
+    command: clap::Command,
+    table: &Table,
+    path: &Path,
+) -> Result<clap::Command, String> {
+    let shown = path.display();
     let mut command = command;
-    for (key, value) in &table {
+    for (key, value) in table {
         let id = key.replace('-', "_");
         let takes = |command: &clap::Command| {
             id != "config" && command.get_arguments().any(|argument| argument.get_id() == &*id)
         };
         if !command.get_subcommands().any(takes) {
             return Err(format!(
-                "{shown}: unknown key `{key}`; the keys are the options of `receiver run --help`"
+                "{shown}: unknown key `{key}`; the keys are the options of `receiver run --help`, and \
+                 the table `{DETECT}`"
             ));
         }
         let values = strings(value).ok_or_else(|| {
@@ -72,17 +97,15 @@ pub(super) fn as_defaults(command: clap::Command, path: &Path) -> Result<clap::C
 }
 
 /// The value as it would be written on the command line.
-fn strings(value: &toml::Value) -> Option<Vec<String>> {
+fn strings(value: &Value) -> Option<Vec<String>> {
     match value {
-        toml::Value::String(text) => Some(vec![text.clone()]),
-        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
-            Some(vec![value.to_string()])
-        }
-        toml::Value::Array(values) => {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(vec![value.to_string()]),
+        Value::Array(values) => {
             let lists: Option<Vec<_>> = values.iter().map(strings).collect();
             Some(lists?.concat())
         }
-        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+        Value::Datetime(_) | Value::Table(_) => None,
     }
 }
 
@@ -93,3 +116,4 @@ fn one_line(error: &toml::de::Error, text: &str) -> String {
 }
 
 const OPTION: &str = "--config";
+const DETECT: &str = "detect";

@@ -69,6 +69,12 @@ impl Baseline {
         }
     }
 
+    /// Whether it has the shape that [`Self::take`] relies on; one from a file may not.
+    pub(super) fn is_sound(&self) -> bool {
+        let lengths = [self.means.len(), self.deviations.len(), self.visits.len()];
+        lengths == [BINS; 3] && usize::from(self.place) < BINS
+    }
+
     /// Takes a sample at its place in the orbit. `is_tainted`: another detector has something
     /// against the channel, so nothing is to be learned from it.
     #[inline]
@@ -218,11 +224,11 @@ pub(super) const BINS: usize = 128;
 /// What the bins take.
 pub(super) const OCTETS: usize = BINS * (4 + 4 + 1);
 /// Passes before a bin is good for a judgement.
-const VISITS_MIN: u8 = 3;
+const VISITS_MIN: u8 = 2;
 /// Orbits' highs that are remembered.
 const HIGHS: usize = 8;
 /// Orbits with a high before anything is judged.
-const ORBITS_MIN: u32 = 3;
+const ORBITS_MIN: u32 = 2;
 /// A bin forgets at this rate.
 const WEIGHT_MIN: f32 = 1.0 / 8.0;
 /// Weight of a sample in the smoothed deviation.

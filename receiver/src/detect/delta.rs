@@ -6,10 +6,12 @@
 //! jump that is taken back within [`SPIKE_SAMPLES`] counts, as nature seldom does that, and jumps
 //! that stay are learned.
 
+use serde::{Deserialize, Serialize};
+
 use super::{DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, scale::Scale, tail::Tail};
 
 /// One channel's jumps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Delta {
     scale: Scale,
     /// The same over a long time, so that a quiet minute does not make noise a jump.
@@ -109,11 +111,19 @@ impl Delta {
         }
         let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
         if size <= threshold || self.finest.is_infinite() {
-            self.learn(step, !about.is_mature);
+            // A value that is stuck says nothing about what steps usually are.
+            if about.is_taken && step == 0.0 {
+                self.slope -= self.slope * SLOPE_WEIGHT;
+            } else {
+                self.learn(step, !about.is_mature);
+            }
             let finding = self.stay(new, sample, threshold, about);
             let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
             if !is_rough || about.is_taken {
-                return finding;
+                // One event until it is over, and not two that began at one moment.
+                let is_over = self.rough < ROUGH * ROUGH_ONSET;
+                let holds = !is_over && matches!(finding, Finding::Nothing);
+                return if holds { Finding::Holds } else { finding };
             }
             return Finding::Violates(Violation {
                 since_us: if self.away > 0 { self.since_us } else { self.rough_us },
@@ -166,8 +176,16 @@ impl Delta {
         self.scale.median().unwrap_or(0.0)
     }
 
-    /// Forgets where the channel was: it has not been heard for a while.
-    pub(super) fn restart(&mut self) {
+    /// Begins anew: the channel has not been heard for a while.
+    pub(super) fn begin(&mut self) {
+        self.restart();
+        self.step = 0.0;
+        self.rough = 0.0;
+        self.rough_peak = 0.0;
+    }
+
+    /// Forgets where the channel was.
+    fn restart(&mut self) {
         self.slope = 0.0;
         self.offset = 0.0;
         self.away = 0;
@@ -280,7 +298,7 @@ const SLOPE_WEIGHT: f64 = 0.5;
 /// Weight of one sample in the long-term median.
 const SLOWNESS: f32 = 1.0 / 1_024.0;
 /// A way to and fro of so many usual steps is an anomaly; noise of the usual size makes 0.4.
-const ROUGH: f32 = 2.4;
+const ROUGH: f32 = 2.6;
 /// How much more than what nature brings.
 const ROUGH_NATURE: f32 = 1.4;
 /// Where, in that, it is taken to begin.

@@ -168,15 +168,20 @@ impl fmt::Display for CloseReason {
 }
 
 /// A spacecraft as its number.
-mod number {
+pub(super) mod number {
     use protocol::SpacecraftId;
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(id: &SpacecraftId, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::detect) fn serialize<S: Serializer>(
+        id: &SpacecraftId,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_u16(id.number())
     }
 
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<SpacecraftId, D::Error> {
+    pub(in crate::detect) fn deserialize<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<SpacecraftId, D::Error> {
         let number = u16::deserialize(from)?;
         SpacecraftId::new(number).ok_or_else(|| D::Error::custom("a spacecraft with number 0"))
     }

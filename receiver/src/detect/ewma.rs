@@ -4,10 +4,12 @@
 //! Samples that are far off do not move the average, so that an anomaly does not become the rule
 //! while it lasts; but not for ever, or a new level would never be learned.
 
+use serde::{Deserialize, Serialize};
+
 use super::{DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, scale::Scale, tail::Tail};
 
 /// One channel's average.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ewma {
     mean: f64,
     /// How far samples usually are from the average.
@@ -90,6 +92,7 @@ impl Ewma {
     pub(super) fn restart(&mut self, value: f64) {
         self.mean = value;
         self.off = 0;
+        self.since_us = 0;
         self.high = 0.0;
     }
 

@@ -2,10 +2,12 @@
 //! which it wants somebody. They need nothing learned, so they hold from the first sample on, for
 //! every satellite, and for samples that come late.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Finding, Rules, Sample, Severity, Violation};
 
 /// One channel's samples beyond its limits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Violations in a row, and when they began.
     beyond: u8,

@@ -4,6 +4,8 @@
 //! what one of them has found, the others see too. A channel that opens more than
 //! [`OPENINGS_PER_HOUR`] gets one event that says so instead.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     CloseReason, Detector, Event, Finding, Rules, Sample, Severity, Violation,
     baseline::{self, Baseline},
@@ -15,7 +17,7 @@ use super::{
 };
 
 /// A channel's state.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Monitor {
     limits: Limits,
     learned: Option<Box<Learned>>,
@@ -23,10 +25,12 @@ pub(super) struct Monitor {
     /// Openings in this hour of the channel's time.
     hour: i64,
     openings: u32,
+    /// What the fleet has been told of its natural jumps.
+    pub(super) told: Option<f32>,
 }
 
 /// What is known of a channel beyond its limits.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Learned {
     last: Option<Sample>,
     /// Usual time between samples.
@@ -42,7 +46,7 @@ pub(super) struct Learned {
 }
 
 /// An open event.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) event: Event,
     /// Good samples in a row.
@@ -53,12 +57,16 @@ impl Monitor {
     /// A channel that has not been heard; with `learns`, not only its limits are looked at.
     pub(super) fn new(rules: &Rules, learns: bool) -> Self {
         let learned = (learns && rules.learns()).then(|| Box::new(Learned::new(rules)));
-        Self { limits: Limits::default(), learned, open: Vec::new(), hour: 0, openings: 0 }
+        let limits = Limits::default();
+        Self { limits, learned, open: Vec::new(), hour: 0, openings: 0, told: None }
     }
 
     /// Takes a sample.
     #[inline]
     pub(super) fn take(&mut self, sample: Sample, rules: &Rules, scene: &mut Scene<'_>) {
+        if !self.open.is_empty() {
+            self.end_chatter(sample.time_us, scene);
+        }
         let (finding, severity) = self.limits.take(sample, rules);
         self.report(Detector::Limits, finding, severity, sample, scene);
         let Some(mut learned) = self.learned.take() else { return };
@@ -77,6 +85,45 @@ impl Monitor {
         self.learned.as_ref().map_or(0.0, |learned| learned.delta.tail.size())
     }
 
+    /// Whether anything but limits is looked at.
+    pub(super) fn learns(&self) -> bool {
+        self.learned.is_some()
+    }
+
+    /// Whether a state from a file has the shape that the detectors rely on.
+    pub(super) fn is_sound(&self) -> bool {
+        let baseline = self.learned.as_ref().and_then(|learned| learned.baseline.as_ref());
+        baseline.is_none_or(Baseline::is_sound)
+    }
+
+    /// Brings a state of an earlier run under the rules of this one. Gives back the events of
+    /// detectors that look no more.
+    pub(super) fn fit(&mut self, rules: &Rules, learns: bool) -> Vec<Event> {
+        let learns = learns && rules.learns();
+        if learns {
+            let learned = self.learned.get_or_insert_with(|| Box::new(Learned::new(rules)));
+            let (baseline, ewma) = (learned.baseline.take(), learned.ewma.take());
+            learned.baseline = rules.baseline.then(|| baseline.unwrap_or_else(Baseline::new));
+            learned.ewma = rules.ewma.then(|| ewma.unwrap_or_else(|| Box::new(Ewma::new())));
+        } else {
+            self.learned = None;
+        }
+        let is_over = |open: &mut Open| match open.event.detector {
+            Detector::Limits => false,
+            Detector::Delta => !(learns && rules.delta),
+            Detector::Stuck => !(learns && rules.stuck),
+            Detector::Baseline => !(learns && rules.baseline),
+            Detector::Ewma => !(learns && rules.ewma),
+            Detector::Silence | Detector::Chatter => !learns,
+        };
+        self.open.extract_if(.., is_over).map(|open| open.event).collect()
+    }
+
+    /// The events that are open.
+    pub(super) fn open_events(&self) -> impl Iterator<Item = &Event> {
+        self.open.iter().map(|open| &open.event)
+    }
+
     /// The satellite has started anew: what comes next says nothing about what was.
     pub(super) fn restart(&mut self) {
         if let Some(learned) = &mut self.learned {
@@ -84,8 +131,11 @@ impl Monitor {
         }
     }
 
-    /// Closes everything, since nothing has come for a while.
+    /// Closes everything, since nothing has come for a while. What comes then begins anew, so that
+    /// no event is opened a second time.
     pub(super) fn close_all(&mut self, at_us: i64, reason: CloseReason, scene: &mut Scene<'_>) {
+        self.limits = Limits::default();
+        self.restart();
         while let Some(open) = self.open.pop() {
             scene.close(open.event, at_us, reason);
         }
@@ -227,7 +277,12 @@ impl Monitor {
             self.openings = 0;
         }
         self.openings += 1;
-        let detector = if self.openings > OPENINGS_PER_HOUR { Detector::Chatter } else { detector };
+        let (detector, violation) = if self.openings > OPENINGS_PER_HOUR {
+            // It begins where the budget ends, whatever is the matter.
+            (Detector::Chatter, Violation { since_us: sample.time_us, ..violation })
+        } else {
+            (detector, violation)
+        };
         let known = self.open.iter_mut().find(|open| open.event.detector == detector);
         if let Some(open) = known {
             open.event.go_on(violation, severity, sample);
@@ -235,6 +290,16 @@ impl Monitor {
             scene.change(&open.event);
         } else if let Some(event) = scene.open(detector, violation, severity, sample) {
             self.open.push(Open { event, clean: 0 });
+        }
+    }
+
+    /// Chatter is over when an hour has kept to its budget.
+    fn end_chatter(&mut self, now_us: i64, scene: &mut Scene<'_>) {
+        let is_over = |open: &mut Open| {
+            open.event.detector == Detector::Chatter && now_us - open.event.last_us >= HOUR_US
+        };
+        for open in self.open.extract_if(.., is_over) {
+            scene.close(open.event, now_us, CloseReason::Clean);
         }
     }
 
@@ -292,7 +357,7 @@ impl Learned {
 
     #[cold]
     fn restart(&mut self, sample: Sample) {
-        self.delta.restart();
+        self.delta.begin();
         self.stuck.restart(sample);
         if let Some(baseline) = &mut self.baseline {
             baseline.restart();
@@ -320,4 +385,4 @@ const GAP_INTERVALS: f32 = 10.0;
 /// this long.
 const GAP_US: f32 = 30e6;
 /// So many late samples in a row are no late samples.
-const LATE_MAX: u32 = 64;
+pub(super) const LATE_MAX: u32 = 64;

@@ -4,63 +4,100 @@
 //! are read off the number's bits. So the median is right to a tenth, which is all that a threshold
 //! of many times the median needs.
 
+use serde::{Deserialize, Serialize};
+
 /// A sliding median of positive numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Saved", try_from = "Saved")]
 pub(super) struct Scale {
     ring: [u8; WINDOW],
     counts: [u8; BUCKETS],
     next: u8,
     filled: u8,
-    until_sum: u8,
-    median: f32,
+    /// The bucket that holds the median, and how many steps are in those below it.
+    place: u8,
+    below: u8,
 }
 
 impl Scale {
     pub(super) const fn new() -> Self {
-        Self {
-            ring: [0; WINDOW],
-            counts: [0; BUCKETS],
-            next: 0,
-            filled: 0,
-            until_sum: 0,
-            median: 0.0,
-        }
+        Self { ring: [0; WINDOW], counts: [0; BUCKETS], next: 0, filled: 0, place: 0, below: 0 }
     }
 
     /// Takes one step's size.
     #[inline]
     pub(super) fn push(&mut self, step: f32) {
         let bucket = bucket(step);
-        let place = usize::from(self.next);
+        let next = usize::from(self.next);
         if usize::from(self.filled) == WINDOW {
-            self.counts[usize::from(self.ring[place])] -= 1;
+            let oldest = self.ring[next];
+            self.counts[usize::from(oldest)] -= 1;
+            self.below -= u8::from(oldest < self.place);
         } else {
             self.filled += 1;
         }
-        self.ring[place] = bucket;
+        self.ring[next] = bucket;
         self.counts[usize::from(bucket)] += 1;
-        self.next = if place + 1 == WINDOW { 0 } else { self.next + 1 };
-        if self.until_sum == 0 {
-            self.sum_up();
-            self.until_sum = SUM_EVERY;
-        }
-        self.until_sum -= 1;
+        self.below += u8::from(bucket < self.place);
+        self.next = if next + 1 == WINDOW { 0 } else { self.next + 1 };
+        self.find();
     }
 
-    /// The median, at most [`SUM_EVERY`] samples old; none before the window is full.
+    /// The median; none before the window is full.
     #[inline]
     pub(super) fn median(&self) -> Option<f32> {
-        (usize::from(self.filled) == WINDOW).then_some(self.median)
+        (usize::from(self.filled) == WINDOW).then(|| middle(usize::from(self.place)))
     }
 
-    fn sum_up(&mut self) {
+    /// Moves on to the bucket that holds the median: seldom far from where it was.
+    #[inline]
+    fn find(&mut self) {
         let half = self.filled.div_ceil(2);
-        let mut below = 0;
-        let reaches_half = |&count: &u8| {
-            below += count;
-            below >= half
-        };
-        self.median = self.counts.iter().position(reaches_half).map_or(0.0, middle);
+        while self.below >= half {
+            self.place -= 1;
+            self.below -= self.counts[usize::from(self.place)];
+        }
+        while self.below + self.counts[usize::from(self.place)] < half {
+            self.below += self.counts[usize::from(self.place)];
+            self.place += 1;
+        }
+    }
+}
+
+/// What is kept of it between runs: all else follows from the ring.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    ring: Vec<u8>,
+    next: u8,
+    filled: u8,
+}
+
+impl From<Scale> for Saved {
+    fn from(scale: Scale) -> Self {
+        let Scale { ring, next, filled, .. } = scale;
+        Self { ring: ring.into(), next, filled }
+    }
+}
+
+impl TryFrom<Saved> for Scale {
+    type Error = &'static str;
+
+    fn try_from(saved: Saved) -> Result<Self, Self::Error> {
+        let Saved { ring, next, filled } = saved;
+        let ring: [u8; WINDOW] = ring.try_into().map_err(|_| "a window of another length")?;
+        let (at, end) = (usize::from(next), usize::from(filled));
+        if at >= WINDOW || end > WINDOW || (end < WINDOW && at != end) {
+            return Err("a window that is filled otherwise");
+        }
+        let mut scale = Self { ring, next, filled, ..Self::new() };
+        for &bucket in &ring[..end] {
+            let count = scale.counts.get_mut(usize::from(bucket));
+            *count.ok_or("a step in no bucket")? += 1;
+        }
+        if filled > 0 {
+            scale.find();
+        }
+        Ok(scale)
     }
 }
 
@@ -87,8 +124,6 @@ const BUCKETS: usize = 128;
 /// Steps are finer than this for no channel: 2^-16.
 const FINEST: f32 = 1.0 / 65_536.0;
 const FIRST_QUARTER: i32 = (FINEST.to_bits() >> 21).cast_signed() - 1;
-/// The median moves slowly: it is looked up this seldom.
-const SUM_EVERY: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -102,7 +137,6 @@ mod tests {
             for &step in &steps {
                 scale.push(step);
             }
-            scale.sum_up();
             let mut last = steps[steps.len() - WINDOW..].to_vec();
             last.sort_by(f32::total_cmp);
             let ratio = scale.median().unwrap() / last[WINDOW / 2];

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use protocol::SpacecraftId;
+use serde::{Deserialize, Serialize};
 
 use super::{
     CloseReason, Detector, Event, Sample, Severity, Subject, Violation, WatchCounts, orbit::Phase,
@@ -25,7 +26,7 @@ pub(super) struct Scene<'a> {
 }
 
 /// Events that begin together share the identity of the first one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Incident {
     id: i64,
     at_us: i64,
@@ -69,8 +70,9 @@ impl Scene<'_> {
             detector,
             severity,
             opened_us: violation.since_us,
-            detected_us: sample.time_us,
-            last_us: sample.time_us,
+            // What decides may be a late sample.
+            detected_us: sample.time_us.max(violation.since_us),
+            last_us: sample.time_us.max(violation.since_us),
             closed: None,
             score: violation.score,
             threshold: violation.threshold,
@@ -99,7 +101,8 @@ impl Scene<'_> {
 
 impl Changes {
     pub(super) fn close(&mut self, mut event: Event, at_us: i64, reason: CloseReason) {
-        event.closed = Some((at_us, reason));
+        // A late sample may be what closes it.
+        event.closed = Some((at_us.max(event.last_us), reason));
         self.open = self.open.saturating_sub(1);
         self.events.insert(event.id, event);
     }

@@ -1,10 +1,15 @@
 //! The satellites of one writer, under watch.
 
+mod snapshot;
+
+pub use snapshot::Damage;
+
 use protocol::{Body, KINDS, SpacecraftId, Telemetry};
+use serde::{Deserialize, Serialize};
 
 use super::{
     CloseReason, Detector, Event, Rulebook, Rules, Sample, Severity, Subject, Violation, baseline,
-    monitor::{LEARNED_OCTETS, Monitor},
+    monitor::{LATE_MAX, LEARNED_OCTETS, Monitor},
     orbit::Orbit,
     scene::{Changes, Incident, Scene},
 };
@@ -70,8 +75,9 @@ struct Common {
     changes: Changes,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Satellite {
+    #[serde(with = "super::event::number")]
     spacecraft: SpacecraftId,
     /// By kind.
     streams: Vec<Stream>,
@@ -84,13 +90,17 @@ struct Satellite {
 }
 
 /// One kind of one satellite.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stream {
     monitors: Vec<Monitor>,
     boot_count: u16,
     /// Last frame's times by the satellite's and by the station's clock; 0 before the first.
     generated_us: i64,
     received_us: i64,
+    /// When the frame was generated that came last, which may be a late one.
+    heard_us: i64,
+    /// Frames in a row that came later than newer ones.
+    late: u32,
     silence: Option<Event>,
 }
 
@@ -157,6 +167,13 @@ impl Watch {
         }
     }
 
+    /// The station itself has heard nothing until now (µs since 1970): no satellite was silent.
+    pub fn excuse_silence(&mut self, now_us: i64) {
+        for satellite in self.satellites.iter_mut().flatten() {
+            satellite.excuse_silence(now_us);
+        }
+    }
+
     /// Events that have changed since [`Self::forget_changes`], each as it is now.
     pub fn changes(&self) -> impl Iterator<Item = &Event> {
         self.common.changes.events.values()
@@ -188,6 +205,8 @@ impl Satellite {
             boot_count: 0,
             generated_us: 0,
             received_us: 0,
+            heard_us: 0,
+            late: 0,
             silence: None,
         };
         Self {
@@ -198,6 +217,12 @@ impl Satellite {
             switches: None,
             excused: 0,
             incident: Incident::default(),
+        }
+    }
+
+    fn excuse_silence(&mut self, now_us: i64) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.received_us != 0) {
+            stream.received_us = now_us;
         }
     }
 
@@ -212,14 +237,18 @@ impl Satellite {
         let time_us = frame.time().unix_us();
         let stream = &mut self.streams[kind];
         let is_first = stream.generated_us == 0;
-        let is_newest = time_us >= stream.generated_us;
         stream.received_us = received_us;
+        stream.heard_us = time_us;
         if let Some(event) = stream.silence.take() {
             changes.close(event, time_us, CloseReason::Heard);
         }
-        if !is_newest {
-            return;
+        if time_us < stream.generated_us {
+            stream.late += 1;
+            if stream.late < LATE_MAX {
+                return;
+            }
         }
+        stream.late = 0;
         if frame.boot_count() != stream.boot_count {
             stream.boot_count = frame.boot_count();
             if !is_first {
@@ -267,7 +296,9 @@ impl Satellite {
             let was_mature = monitor.is_mature();
             monitor.take(Sample { time_us, value }, rules, &mut scene);
             if !was_mature && monitor.is_mature() {
-                fleet.learn(monitor.natural_jump());
+                let natural = monitor.natural_jump();
+                monitor.told = Some(natural);
+                fleet.learn(natural);
             }
         }
     }
@@ -297,12 +328,12 @@ impl Satellite {
                 continue;
             }
             let violation = Violation {
-                since_us: stream.generated_us,
+                since_us: stream.heard_us,
                 score: 1.0,
                 threshold: settings.silence_us as f32 / 1e6,
                 expected: 0.0,
             };
-            let time_us = stream.generated_us + quiet_us;
+            let time_us = stream.heard_us + quiet_us;
             let observed = Sample { time_us, value: quiet_us as f64 / 1e6 };
             stream.silence = scene.open(Detector::Silence, violation, Severity::Warning, observed);
         }

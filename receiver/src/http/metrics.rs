@@ -10,14 +10,19 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::ledger::Ledger;
+use crate::ledger::{Counters, DetectCounts, Ledger};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The ledger as text.
-pub(super) fn encode(ledger: &Ledger, shed: Vec<u64>) -> String {
+/// The counters as text.
+pub(super) fn encode(counters: &Counters) -> String {
+    let (ledger, shed, detect) = (counters.ledger(), counters.shed(), counters.detect());
+    text(Snapshot { ledger, shed, detect })
+}
+
+fn text(snapshot: Snapshot) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { ledger: ledger.clone(), shed }));
+    registry.register_collector(Box::new(snapshot));
     let mut out = String::new();
     // Writing to a string does not fail.
     let _written: fmt::Result = text::encode(&mut out, &registry);
@@ -29,11 +34,12 @@ struct Snapshot {
     ledger: Ledger,
     /// By writer.
     shed: Vec<u64>,
+    detect: DetectCounts,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let ledger = &self.ledger;
+        let Self { ledger, detect: DetectCounts { watch, unstored }, .. } = self;
         for (name, help, value) in [
             ("datagrams", "Datagrams received", ledger.datagrams),
             ("bytes", "Octets received", ledger.bytes),
@@ -50,6 +56,10 @@ impl Collector for Snapshot {
             ("kernel_dropped", "Datagrams dropped by the kernel", ledger.kernel_dropped),
             ("quarantined", "Samples set aside", ledger.quarantined),
             ("committed", "Samples stored", ledger.committed),
+            ("detect_values", "Values that detectors have looked at", watch.values),
+            ("detect_opened", "Anomalies opened", watch.opened),
+            ("detect_refused", "Anomalies for which too many were open", watch.refused),
+            ("detect_unstored", "Changes of anomalies that the database refused", *unstored),
         ] {
             let counter = ConstCounter::new(value);
             let name = format!("{PREFIX}{name}");
@@ -59,6 +69,7 @@ impl Collector for Snapshot {
         for (name, help, value) in [
             ("pending", "Samples on their way", ledger.pending),
             ("lost", "Counts missed that have not come late", ledger.lost),
+            ("detect_limits_only", "Satellites beyond the detectors' memory", watch.limits_only),
         ] {
             let gauge = ConstGauge::new(value.cast_signed());
             let name = format!("{PREFIX}{name}");
@@ -93,7 +104,11 @@ mod tests {
     fn every_counter_of_the_ledger_is_there() {
         let mut ledger = Ledger { frames: 7, pending: 3, ..Ledger::default() };
         ledger.rejected.crc_mismatch = 5;
-        let text = encode(&ledger, vec![0, 4]);
+        let mut detect = DetectCounts { unstored: 6, ..DetectCounts::default() };
+        detect.watch.limits_only = 8;
+        let text = text(Snapshot { ledger: ledger.clone(), shed: vec![0, 4], detect });
+        assert!(text.contains("orbitstream_detect_unstored_total 6"), "{text}");
+        assert!(text.contains("orbitstream_detect_limits_only 8"), "{text}");
         assert!(text.contains("orbitstream_frames_total 7"), "{text}");
         assert!(text.contains("orbitstream_pending 3"));
         assert!(text.contains("orbitstream_queue_dropped_total{stage=\"writer-1\"} 4"));

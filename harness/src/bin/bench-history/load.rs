@@ -76,9 +76,9 @@ fn copy(cluster: &Cluster, mut month: Month) -> Result<u64> {
         for (mut batch, journal) in filled {
             let who = Identity { station: STATION.to_owned(), journal };
             tokio::try_join!(
-                plain.commit(&batch, &who),
-                hypertable.commit(&batch, &who),
-                shipped.commit(&batch, &who)
+                plain.commit(&batch, &[], &who),
+                hypertable.commit(&batch, &[], &who),
+                shipped.commit(&batch, &[], &who)
             )?;
             samples += batch.samples();
             batch.advance();

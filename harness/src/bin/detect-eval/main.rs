@@ -1,28 +1,32 @@
 //! `detect-eval`: runs the station's detectors, as shipped, over labelled recordings and says how
 //! well they did. For tuning limits on one's own telemetry: `detect-eval FOLDER`.
 //!
-//! Each CSV file is a series, with the columns `timestamp` (seconds since 1970), `value` and
-//! `is_anomaly` (0 or 1). A `manifest.csv` may say more: `group`, `series` (a file's name without
-//! ending), `kind` (temperature, voltage, current, power, other) and `warmup_rows`. Without it a
-//! folder is a group, the kind is other and the warm-up 200 rows.
+//! Each CSV file is a series, with the columns `timestamp` (seconds since 1970, or RFC 3339), `value`
+//! (empty or NaN where there is none) and `is_anomaly` (0 or 1). A `manifest.csv` may say more:
+//! `group`, `series` (a file's name without ending), `kind` (temperature, voltage, current, power,
+//! other), `rows` and `warmup_rows`. Without it a folder is a group, the kind is other and the warm-up
+//! 200 rows. With `--channel` every series is held to that channel's rules, as shipped or as a
+//! configuration has them.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use receiver::detect::{Rules, Series};
+use protocol::SpacecraftId;
+use receiver::config;
+use receiver::detect::{Event, Rules, Series, Settings};
 use serde_json::json;
 
 mod recording;
 mod score;
 
 use recording::Recording;
-use score::Score;
+use score::{Judgement, Score};
 
 /// Runs the station's detectors over labelled recordings.
 #[derive(Parser)]
 struct Cli {
-    /// Folder of CSV files with the columns timestamp,value,is_anomaly, and perhaps a manifest.csv
+    /// Folder of CSV files with the columns `timestamp,value,is_anomaly`, and perhaps a manifest.csv
     folder: PathBuf,
 
     /// Write the figures to this file as JSON
@@ -32,6 +36,14 @@ struct Cli {
     /// Period of the orbit, such as 95m: with it what is usual along the orbit is learned
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     orbit: Option<std::time::Duration>,
+
+    /// Hold every series to the rules of this channel, such as `battery_temp`, instead of its kind's
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+
+    /// Take the channel's rules from the table `detect` of this TOML file
+    #[arg(long, value_name = "FILE", requires = "channel")]
+    config: Option<PathBuf>,
 
     /// Print every event, and what was missed
     #[arg(long)]
@@ -49,10 +61,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let orbit_us = cli.orbit.map(|orbit| orbit.as_micros() as i64);
+    let (rules, settings) = chosen(cli)?;
+    let orbit_us = cli.orbit.map(|orbit| orbit.as_micros() as i64).or(settings.orbit_us);
     let mut groups: BTreeMap<String, Score> = BTreeMap::new();
-    for recording in recording::all(&cli.folder)? {
-        let score = evaluate(&recording, orbit_us, cli.events);
+    let mut warn = |warning: String| eprintln!("warning: {warning}");
+    for recording in recording::all(&cli.folder, &mut warn)? {
+        let score = evaluate(&recording, rules.as_ref(), orbit_us, cli.events);
         groups.entry(recording.group).or_default().add(score);
     }
     println!(
@@ -93,51 +107,67 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn evaluate(recording: &Recording, orbit_us: Option<i64>, tells: bool) -> Score {
+/// The rules of the channel that was asked for, and the settings around them.
+fn chosen(cli: &Cli) -> Result<(Option<Rules>, Settings)> {
+    let settings = match &cli.config {
+        Some(path) => config::read_detect(path).map_err(anyhow::Error::msg)?,
+        None => Settings::default(),
+    };
+    let Some(name) = &cli.channel else { return Ok((None, settings)) };
+    let (kind, place, _) = config::detect::channel(name).with_context(|| {
+        format!("no channel {name}; expected one of {}", config::detect::channels_known())
+    })?;
+    let rules = settings.rules.of(SpacecraftId::FIRST)[kind][place].clone();
+    Ok((Some(rules), settings))
+}
+
+fn evaluate(
+    recording: &Recording,
+    rules: Option<&Rules>,
+    orbit_us: Option<i64>,
+    tells: bool,
+) -> Score {
     // What the recording calls its warm-up takes the place of the orbits that a station waits for.
     let rules = Rules {
-        warm_up_samples: recording.warmup_rows as u32,
+        warm_up_samples: recording.warmup_rows.try_into().unwrap_or(u32::MAX),
         warm_up_orbits: 0,
-        ..Rules::of(recording.kind)
+        ..rules.cloned().unwrap_or_else(|| Rules::of(recording.kind))
     };
+    let samples: Vec<_> = recording.rows.iter().filter_map(|row| row.sample()).collect();
     let mut series = Series::new(rules, orbit_us);
     let start = Instant::now();
-    for &sample in &recording.samples {
+    for sample in samples {
         series.take(sample);
     }
     let spent_ns = start.elapsed().as_nanos();
     let events = series.events();
-    let (score, judged) = score::score(recording, &events);
+    let (score, judgement) = score::score(recording, &events);
     if tells {
-        for (event, judged) in events.iter().zip(&judged) {
-            let verdict = if judged.is_right { "right" } else { "false" };
-            println!(
-                "{}/{} row {:>5} {verdict} {:<8} {} samples, observed {} expected {} threshold {:.4}",
-                recording.group,
-                recording.name,
-                judged.row,
-                event.detector,
-                event.samples,
-                event.observed,
-                event.expected,
-                event.threshold,
-            );
-        }
-        for (first, last) in score::stretches(&recording.is_anomaly) {
-            let is_found = judged
-                .iter()
-                .any(|event| event.is_right && event.row.abs_diff(first) <= score::ONSET_ROWS);
-            if !is_found {
-                println!(
-                    "{}/{} row {first:>5} missed, {} rows",
-                    recording.group,
-                    recording.name,
-                    last - first + 1,
-                );
-            }
-        }
+        tell(recording, &events, &judgement);
     }
     Score { spent_ns, ..score }
+}
+
+fn tell(recording: &Recording, events: &[Event], judgement: &Judgement) {
+    let name = format!("{}/{}", recording.group, recording.name);
+    for (event, judged) in events.iter().zip(&judgement.events) {
+        let verdict = if judged.is_right { "right" } else { "false" };
+        println!(
+            "{name} row {:>5} {verdict} {:<8} {} samples, observed {} expected {} threshold {:.4}",
+            judged.row,
+            event.detector.to_string(),
+            event.samples,
+            event.observed,
+            event.expected,
+            event.threshold,
+        );
+    }
+    for stretch in judgement.stretches.iter().filter(|stretch| stretch.delay.is_none()) {
+        let in_warm_up =
+            if stretch.first < recording.warmup_rows { ", in the warm-up" } else { "" };
+        let rows = stretch.last - stretch.first + 1;
+        println!("{name} row {:>5} missed, {rows} rows{in_warm_up}", stretch.first);
+    }
 }
 
 fn json(groups: &BTreeMap<String, Score>) -> serde_json::Value {

@@ -1,13 +1,17 @@
 //! How well events match labels, by their onsets.
 //!
 //! An event is right if it opened within [`ONSET_ROWS`] of the first row of a labelled stretch and
-//! was decided within [`DECIDED_ROWS`] of it. A stretch that several events match is found once, and
-//! none of them is wrong. Every other event is a false alarm, wherever it lies.
+//! was decided within [`DECIDED_ROWS`] after it; of several stretches it is about the nearest. A
+//! stretch that several events match is found once, and none of them is wrong. Every other event is a
+//! false alarm, wherever it lies. Stretches that begin in the warm-up need not be found.
 
-use receiver::detect::{Event, Sample};
+use receiver::detect::Event;
 use serde::Serialize;
 
-use crate::recording::Recording;
+use crate::recording::{Recording, Row};
+
+#[cfg(test)]
+mod tests;
 
 /// The count of one or many series.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -25,61 +29,83 @@ pub(crate) struct Score {
     /// Rows from a stretch's first to the decision, of those found.
     #[serde(skip)]
     pub(crate) delays: Vec<u64>,
-    /// Time spent in the detectors.
+    /// Rows with a value, and time spent in the detectors on them.
+    #[serde(skip)]
+    pub(crate) values: u64,
     #[serde(skip)]
     pub(crate) spent_ns: u128,
 }
 
-/// Where one event lies, for people.
+/// Events and labelled stretches, each as it was judged.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) events: Vec<Judged>,
+    pub(crate) stretches: Vec<Stretch>,
+}
+
+/// Where one event lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Judged {
+    /// The row that it opened with.
     pub(crate) row: usize,
     pub(crate) is_right: bool,
 }
 
-/// Labelled stretches: first and last row.
-pub(crate) fn stretches(is_anomaly: &[bool]) -> Vec<(usize, usize)> {
-    let mut stretches: Vec<(usize, usize)> = Vec::new();
-    for (row, _) in is_anomaly.iter().enumerate().filter(|(_, is)| **is) {
-        match stretches.last_mut() {
-            Some((_, last)) if *last + 1 == row => *last = row,
-            _ => stretches.push((row, row)),
-        }
-    }
-    stretches
+/// Rows in a row that are labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    /// Rows from the first to the earliest decision; none while it was not found.
+    pub(crate) delay: Option<usize>,
 }
 
 /// Scores the events of a recording.
-pub(crate) fn score(recording: &Recording, events: &[Event]) -> (Score, Vec<Judged>) {
-    let row_of = |time_us: i64| row_of(&recording.samples, time_us);
-    let stretches = stretches(&recording.is_anomaly);
-    let mut found: Vec<Option<usize>> = vec![None; stretches.len()];
+pub(crate) fn score(recording: &Recording, events: &[Event]) -> (Score, Judgement) {
+    let rows = RowsByTime::new(&recording.rows);
+    let mut stretches = stretches(&recording.rows);
     let mut judged = Vec::new();
     for event in events {
-        let (opened, decided) = (row_of(event.opened_us), row_of(event.detected_us));
-        let right = stretches.iter().position(|&(first, _)| {
-            opened.abs_diff(first) <= ONSET_ROWS && decided <= first + DECIDED_ROWS
-        });
-        if let Some(place) = right {
-            let delay = decided.saturating_sub(stretches[place].0);
-            found[place] = Some(found[place].map_or(delay, |other| other.min(delay)));
-        }
+        let (opened, decided) = (rows.first_at(event.opened_us), rows.last_at(event.detected_us));
+        let right = stretches
+            .iter_mut()
+            .filter(|stretch| {
+                opened.abs_diff(stretch.first) <= ONSET_ROWS
+                    && decided <= stretch.first + DECIDED_ROWS
+            })
+            .min_by_key(|stretch| opened.abs_diff(stretch.first));
         judged.push(Judged { row: opened, is_right: right.is_some() });
+        if let Some(stretch) = right {
+            let delay = decided.saturating_sub(stretch.first);
+            stretch.delay = Some(stretch.delay.map_or(delay, |other| other.min(delay)));
+        }
     }
-    let counted = |place: &usize| stretches[*place].0 >= recording.warmup_rows;
-    let nominal = recording.is_anomaly.iter().skip(recording.warmup_rows).filter(|is| !**is);
-    let places = || (0..stretches.len()).filter(counted);
+    let nominal = recording.rows.iter().skip(recording.warmup_rows).filter(|row| !row.is_anomaly);
+    let counted = || stretches.iter().filter(|stretch| stretch.first >= recording.warmup_rows);
     let score = Score {
         series: 1,
-        rows: recording.samples.len() as u64,
+        rows: recording.rows.len() as u64,
         nominal_rows: nominal.count() as u64,
-        labelled: places().count() as u64,
-        found: places().filter(|place| found[*place].is_some()).count() as u64,
+        labelled: counted().count() as u64,
+        found: counted().filter(|stretch| stretch.delay.is_some()).count() as u64,
         events: judged.len() as u64,
         false_alarms: judged.iter().filter(|event| !event.is_right).count() as u64,
-        delays: places().filter_map(|place| found[place]).map(|delay| delay as u64).collect(),
+        delays: counted().filter_map(|stretch| stretch.delay).map(|delay| delay as u64).collect(),
+        values: recording.rows.iter().filter(|row| row.value.is_some()).count() as u64,
         spent_ns: 0,
     };
-    (score, judged)
+    (score, Judgement { events: judged, stretches })
+}
+
+fn stretches(rows: &[Row]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for (row, _) in rows.iter().enumerate().filter(|(_, row)| row.is_anomaly) {
+        match stretches.last_mut() {
+            Some(stretch) if stretch.last + 1 == row => stretch.last = row,
+            _ => stretches.push(Stretch { first: row, last: row, delay: None }),
+        }
+    }
+    stretches
 }
 
 impl Score {
@@ -93,6 +119,7 @@ impl Score {
         self.events += other.events;
         self.false_alarms += other.false_alarms;
         self.delays.extend(other.delays);
+        self.values += other.values;
         self.spent_ns += other.spent_ns;
     }
 
@@ -121,15 +148,32 @@ impl Score {
     }
 
     pub(crate) fn ns_per_value(&self) -> Option<f64> {
-        (self.rows > 0).then(|| self.spent_ns as f64 / self.rows as f64)
+        (self.values > 0).then(|| self.spent_ns as f64 / self.values as f64)
     }
 }
 
-/// The last row that is not after `time_us`.
-fn row_of(samples: &[Sample], time_us: i64) -> usize {
-    // Not sorted for certain: a recording may hold late rows.
-    let exact = samples.iter().position(|sample| sample.time_us == time_us);
-    exact.unwrap_or_else(|| samples.partition_point(|s| s.time_us <= time_us).saturating_sub(1))
+/// Rows by their times, which need not be in order nor differ.
+struct RowsByTime(Vec<(i64, usize)>);
+
+impl RowsByTime {
+    fn new(rows: &[Row]) -> Self {
+        let mut places: Vec<_> =
+            rows.iter().enumerate().map(|(place, row)| (row.time_us, place)).collect();
+        places.sort_unstable();
+        Self(places)
+    }
+
+    /// The first row of this time.
+    fn first_at(&self, time_us: i64) -> usize {
+        let place = self.0.partition_point(|&(time, _)| time < time_us);
+        self.0.get(place).or(self.0.last()).map_or(0, |&(_, row)| row)
+    }
+
+    /// The last row of this time.
+    fn last_at(&self, time_us: i64) -> usize {
+        let place = self.0.partition_point(|&(time, _)| time <= time_us);
+        self.0.get(place.saturating_sub(1)).map_or(0, |&(_, row)| row)
+    }
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {

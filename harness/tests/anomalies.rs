@@ -1,0 +1,242 @@
+//! Anomalies from end to end: a sample that is not as it should be becomes one row within a second,
+//! which is changed as the event goes on and closed when it is over, whatever happens to the station
+//! and the database meanwhile.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use harness::cluster::StopMode;
+use harness::station::SATSIM_REPORT;
+use harness::{Cluster, Constellation, Reports, Station, Verification};
+use support::{Ground, Tables, cluster, ports, tables, writer_url};
+
+/// Too hot for a processor, and just right.
+const HOT: f64 = 95.0;
+const FINE: f64 = 40.0;
+
+/// What shows of the only event.
+const EVENT: &str = "SELECT satellite_id, channel, detector, severity, samples, peak_observed,
+                            close_reason, station, last_at - opened_at
+                     FROM anomaly";
+
+/// Samples a second apart, from this second of today on, so that the order is plain.
+fn samples(from_s: u32, values: &[f64]) -> String {
+    let day = day();
+    let mut body = String::from("[");
+    for (second, value) in (from_s..).zip(values) {
+        let comma = if second == from_s { "" } else { "," };
+        let time = format!("{day}T00:{:02}:{:02}Z", second / 60, second % 60);
+        write!(body, r#"{comma}{{"satellite_id":"SAT-01","time":"{time}","temp":{value}}}"#)
+            .expect("a string takes it");
+    }
+    body + "]"
+}
+
+/// A day that is over everywhere, and lies in the station's window.
+fn day() -> String {
+    let sql = "SELECT to_char(now() - interval '2 days', 'YYYY-MM-DD')";
+    cluster().sql("postgres", sql).expect("the server answers")
+}
+
+fn post(station: &Station, from_s: u32, values: &[f64]) -> Result<()> {
+    let (status, answer) = station.post(samples(from_s, values))?;
+    ensure!(status == 200, "{answer}");
+    Ok(())
+}
+
+/// Asks until the answer is this one; returns how long that took.
+fn wait_for(what: &str, answer: impl Fn() -> Result<String>) -> Result<Duration> {
+    let start = Instant::now();
+    loop {
+        let found = answer()?;
+        if found == what {
+            return Ok(start.elapsed());
+        }
+        ensure!(start.elapsed() < Duration::from_secs(10), "it stays {found}, not {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_event_is_one_row_from_its_first_sample_to_its_end() -> Result<()> {
+    for tables in tables() {
+        let ground = Ground::start(tables, &[])?;
+        let event = || ground.sql(EVENT);
+        // Beyond the soft limit, then beyond the hard one.
+        post(&ground.station, 0, &[FINE, 75.0, 76.0])?;
+        let open = "SAT-01|cpu_temp|limits|warning|1|76||GS-01|00:00:01";
+        let took = wait_for(open, event)?;
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        post(&ground.station, 3, &[HOT, 75.0])?;
+        wait_for("SAT-01|cpu_temp|limits|critical|3|95||GS-01|00:00:03", event)?;
+        // What somebody has acknowledged stays so, and severity does not fall.
+        ground.sql("UPDATE anomaly SET ack_by = 'me', severity = 'critical'")?;
+        post(&ground.station, 5, &[FINE; 18])?;
+        post(&ground.station, 23, &[75.0, 75.0])?;
+        post(&ground.station, 25, &[FINE; 20])?;
+        wait_for("SAT-01|cpu_temp|limits|critical|4|95|clean|GS-01|00:00:23", event)?;
+        let ack = "SELECT ack_by, closed_at - opened_at, detected_at - opened_at FROM anomaly";
+        assert_eq!(ground.sql(ack)?, "me|00:00:43|00:00:01");
+        let metrics = ground.station.get("/metrics")?;
+        for line in ["orbitstream_detect_opened_total 1", "orbitstream_detect_values_total 45"] {
+            assert!(metrics.contains(line), "{line}: {metrics}");
+        }
+        std::thread::sleep(Duration::from_millis(1_100));
+        let log = std::fs::read_to_string(ground.folder.path().join("receiver.log"))?;
+        assert_eq!(log.matches("1 anomalies opened").count(), 1, "{log}");
+        ground.stop()?;
+    }
+    Ok(())
+}
+
+/// Five satellites, whose hour passes in little more than a second.
+const FLIGHT: &[&str] = &["--satellites=5", "--rate=400", "--speed=3000"];
+
+#[test]
+fn what_was_learned_before_a_restart_finds_what_goes_wrong_after_it() -> Result<()> {
+    let database = support::database(Tables::Plain)?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let run = |writers| {
+        let options = ["--state", &*state.to_string_lossy(), "--writers", writers];
+        Station::start(&writer_url(&database), folder.path(), ports(), &options)
+    };
+    let rows =
+        |what: &str| cluster().sql(&database, &format!("SELECT count(*) FROM anomaly {what}"));
+
+    // Five orbits and a half in which all is well.
+    let mut station = run("2")?;
+    let start = format!("--start={}T00:00:00Z", day());
+    let flight = [FLIGHT, &[&start, "--duration=11s"]].concat();
+    Constellation::fly(station.target(), folder.path(), &flight)?;
+    station.wait_until_quiet()?;
+    station.stop()?;
+    assert_eq!(rows("")?, "0", "{}", cluster().sql(&database, "SELECT * FROM anomaly")?);
+
+    // Then two and a half in which it is not.
+    let mut station = run("1")?;
+    let start = format!("--start={}T10:00:00Z", day());
+    let flight = [FLIGHT, &[&start, "--duration=5s", "--anomalies=0.001"]].concat();
+    Constellation::fly(station.target(), folder.path(), &flight)?;
+    station.wait_until_quiet()?;
+    let truth = folder.path().join(SATSIM_REPORT);
+    let reports = Reports { truth: &truth, receiver: None };
+    let asked = ["--min-f1=0.7", "--min-recall=spike=0.6", "--min-recall=stuck=0.5"];
+    let verification = Verification::run(reports, &cluster().url(&database), &asked)?;
+    println!("{}", verification.page);
+    assert!(verification.agrees, "{}", verification.page);
+    station.stop()?;
+    Ok(())
+}
+
+#[test]
+fn nothing_is_looked_for_when_that_is_switched_off_or_the_sample_is_set_aside() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &["--detect", "false"])?;
+    post(&ground.station, 0, &[HOT; 5])?;
+    let database = ground.database.clone();
+    ground.stop()?;
+    assert_eq!(cluster().sql(&database, "SELECT count(*) FROM anomaly")?, "0");
+    Ok(())
+}
+
+#[test]
+fn an_event_that_the_database_refuses_takes_no_sample_along() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &[])?;
+    ground.sql("ALTER TABLE anomaly ADD CHECK (channel <> 'cpu_temp')")?;
+    let two = r#"{"satellite_id": "SAT-01", "temp": 95, "payload_temp": 79}"#;
+    for _ in 0..2 {
+        assert_eq!(ground.station.post(two)?.0, 200);
+    }
+    wait_for("payload_temp", || ground.sql("SELECT channel FROM anomaly"))?;
+    // Without the table no event can be stored, and every sample still is.
+    ground.sql("ALTER TABLE anomaly RENAME TO elsewhere")?;
+    assert_eq!(ground.station.post(two)?.0, 200);
+    let metrics = || ground.station.get("/metrics");
+    wait_for("3", || ground.sql("SELECT count(*) FROM telemetry"))?;
+    wait_for("true", || {
+        Ok(metrics()?.contains("orbitstream_detect_unstored_total 3").to_string())
+    })?;
+    ground.sql("ALTER TABLE elsewhere RENAME TO anomaly")?;
+    assert_eq!(ground.stop()?.committed, 3);
+    Ok(())
+}
+
+#[test]
+fn an_outage_in_the_middle_of_an_event_leaves_one_row() -> Result<()> {
+    let server = Cluster::start()?;
+    server.create_database("orbitstream")?;
+    let folder = tempfile::tempdir()?;
+    let options = ["--migrate", "--writers", "1"];
+    let url = server.url("orbitstream");
+    let mut station = Station::start(&url, folder.path(), ports(), &options)?;
+    let event = || server.sql("orbitstream", EVENT);
+    post(&station, 0, &[HOT; 3])?;
+    wait_for("SAT-01|cpu_temp|limits|critical|2|95||GS-01|00:00:02", event)?;
+    server.stop(StopMode::Immediate)?;
+    post(&station, 3, &[HOT + 2.0; 3])?;
+    std::thread::sleep(Duration::from_secs(1));
+    server.start_again()?;
+    wait_for("SAT-01|cpu_temp|limits|critical|5|97||GS-01|00:00:05", event)?;
+    server.stop(StopMode::Immediate)?;
+    post(&station, 6, &[FINE; 20])?;
+    std::thread::sleep(Duration::from_secs(1));
+    server.start_again()?;
+    wait_for("SAT-01|cpu_temp|limits|critical|5|97|clean|GS-01|00:00:05", event)?;
+    station.wait_until_quiet()?;
+    let counters = station.stop()?;
+    assert_eq!((counters.committed, counters.pending), (26, 0));
+    Ok(())
+}
+
+#[test]
+fn a_restart_goes_on_where_it_was_or_closes_what_it_does_not_know() -> Result<()> {
+    for tables in tables() {
+        let database = support::database(tables)?;
+        let url = writer_url(&database);
+        let folder = tempfile::tempdir()?;
+        let state = folder.path().join("state");
+        let state = state.to_string_lossy();
+        let event = || cluster().sql(&database, EVENT);
+        let run = |options: &[&str]| Station::start(&url, folder.path(), ports(), options);
+
+        let station = run(&["--state", &state, "--writers", "2"])?;
+        post(&station, 0, &[HOT; 3])?;
+        station.stop()?;
+        // Other writers, and the event goes on in its row.
+        let station = run(&["--state", &state, "--writers", "3"])?;
+        assert_eq!(event()?, "SAT-01|cpu_temp|limits|critical|2|95||GS-01|00:00:02");
+        post(&station, 3, &[HOT; 2])?;
+        wait_for("SAT-01|cpu_temp|limits|critical|4|95||GS-01|00:00:04", event)?;
+        station.stop()?;
+
+        // A damaged state is set aside, and the event that it knew is closed.
+        let file = folder.path().join("state/detect-01.state");
+        let mut octets = std::fs::read(&file)?;
+        octets[99] ^= 1;
+        std::fs::write(&file, octets)?;
+        let station = run(&["--state", &state])?;
+        assert_eq!(event()?, "SAT-01|cpu_temp|limits|critical|4|95|restart|GS-01|00:00:04");
+        assert!(file.with_extension("damaged").exists() && !file.exists());
+        let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
+        assert!(
+            log.contains("its checksum is wrong") && log.contains("1 anomalies of an"),
+            "{log}"
+        );
+        post(&station, 60, &[HOT; 2])?;
+        station.stop()?;
+
+        // Another station's events are its own; without a folder nothing is known.
+        let other = run(&["--station", "GS-02"])?;
+        let open = "SELECT count(*) FROM anomaly WHERE closed_at IS NULL";
+        assert_eq!(cluster().sql(&database, open)?, "1");
+        other.stop()?;
+        run(&[])?.stop()?;
+        assert_eq!(cluster().sql(&database, open)?, "0");
+        let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
+        assert!(log.contains("--state"), "{log}");
+    }
+    Ok(())
+}
