@@ -276,6 +276,28 @@ fn links_by_minute_hour_and_day_add_up() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_newest_sample_of_every_satellite_is_found_however_old() -> Result<()> {
+    for tables in tables() {
+        let name = support::database(tables)?;
+        // One heard now, one yesterday, one weeks ago, and one that never was.
+        cluster().sql(
+            &name,
+            "INSERT INTO satellite SELECT n, 'SAT-0' || n FROM generate_series(1, 4) AS n;
+             INSERT INTO telemetry (time, satellite_id, cpu_temp)
+             SELECT now() - age - n * interval '10 h', satellite_id, n
+             FROM (VALUES ('SAT-01', interval '0'), ('SAT-02', interval '25 h'),
+                          ('SAT-03', interval '20 days')) AS heard (satellite_id, age),
+                  generate_series(0, 5) AS n",
+        )?;
+        let latest = "SELECT satellite_id, cpu_temp, time > now() - interval '21 days'
+                      FROM telemetry_latest() ORDER BY 1";
+        let url = cluster().url_of_role("orbitstream_reader", &name);
+        assert_eq!(cluster().sql_at(&url, latest)?, "SAT-01|0|t\nSAT-02|0|t\nSAT-03|0|t");
+    }
+    Ok(())
+}
+
 fn has_timescaledb(ground: &Ground) -> Result<bool> {
     Ok(ground.sql("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")? == "1")
 }

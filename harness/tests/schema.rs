@@ -175,6 +175,7 @@ fn check_tables_and_roles(cluster: &Cluster, database: &str) -> Result<()> {
     assert_eq!(run(&reader, sample)?, "50|");
     assert_eq!(run(&reader, "SELECT count(*) FROM satellite_mode")?, "4");
     assert_eq!(run(&reader, "SHOW statement_timeout")?, "30s");
+    assert_eq!(run(&reader, "SHOW work_mem")?, "32MB");
     let refused = run(&reader, "INSERT INTO satellite VALUES (2, 'SAT-02')")?;
     assert!(refused.contains("read-only transaction"), "{refused}");
     let refused = run(&reader, "BEGIN READ WRITE; DELETE FROM telemetry; COMMIT")?;

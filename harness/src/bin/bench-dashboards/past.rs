@@ -69,12 +69,13 @@ impl Past {
         }
         sql(ANOMALIES.into())?;
         if cluster.has_timescaledb() {
-            for (view, width) in
-                [("telemetry_1m", "1 min"), ("telemetry_1h", "1 hour"), ("telemetry_1d", "1 day")]
-            {
-                sql(format!(
-                    "CALL refresh_continuous_aggregate('{view}', NULL, now() - INTERVAL '{width}')"
-                ))?;
+            for table in ["telemetry", "link_health"] {
+                for (level, width) in [("1m", "1 min"), ("1h", "1 hour"), ("1d", "1 day")] {
+                    sql(format!(
+                        "CALL refresh_continuous_aggregate('{table}_{level}', NULL,
+                                                           now() - INTERVAL '{width}')"
+                    ))?;
+                }
             }
         }
         sql("VACUUM ANALYZE".into())?;

@@ -78,6 +78,9 @@ struct Options {
     /// Fail unless the shipped raw data takes at most this part of the plain tables' disk
     #[arg(long)]
     raw_at_most: Option<f64>,
+    /// Ask only the questions that have these words
+    #[arg(long, default_value = "")]
+    questions: String,
     /// Folder to keep the databases in; where they are loaded already, they are only asked
     #[arg(long)]
     #[serde(skip)]
@@ -145,7 +148,11 @@ fn run(options: &Options) -> Result<()> {
         let month = Month::plan(options)?;
         Some(load(&cluster, month)?)
     };
-    let questions = questions(&cluster)?;
+    let questions: Vec<_> = questions(&cluster)?
+        .into_iter()
+        .filter(|question| question.name.contains(&options.questions))
+        .collect();
+    ensure!(!questions.is_empty(), "no question has the words {:?}", options.questions);
     let rows = target::rows(&cluster)?;
     let mut sizes_by_target = BTreeMap::new();
     for target in TARGETS {

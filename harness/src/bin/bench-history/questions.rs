@@ -34,6 +34,11 @@ impl Question {
         let sql = if target == Target::Shipped { &self.of_shipped } else { &self.of_raw };
         sql.replace("{satellite}", &format!("SAT-{number:02}"))
     }
+
+    /// Whether these words are in its SQL.
+    pub(crate) fn has(&self, words: &str) -> bool {
+        self.of_raw.contains(words)
+    }
 }
 
 /// All of them, about the time up to the end of what is stored.
@@ -70,7 +75,14 @@ pub(crate) fn questions(cluster: &Cluster) -> Result<Vec<Question>> {
     let (hour, old_hour) =
         (channel("5 s", "1 hour", "0"), channel("5 s", "14 days", "13 days 23 h"));
     Ok(vec![
-        question("last value of every satellite", Reach::Short, &last(""), &last("")),
+        question(
+            "last value of every satellite",
+            Reach::Short,
+            &last(""),
+            "SELECT name, time, battery_charge
+             FROM telemetry_latest() JOIN satellite ON name = satellite_id
+             ORDER BY spacecraft_id",
+        ),
         question(
             "last value of those heard in 5 minutes",
             Reach::Short,
