@@ -27,15 +27,16 @@ impl Answer {
     pub(crate) fn ensure_same(&self, other: &Self) -> Result<()> {
         ensure!(self.rows() == other.rows(), "{} rows and {}", self.rows(), other.rows());
         for (row, (one, two)) in self.0.iter().zip(&other.0).enumerate() {
-            let same = one.len() == two.len() && one.iter().zip(two).all(|(a, b)| is_same(a, b));
+            let same = one.len() == two.len()
+                && one.iter().zip(two).all(|(a, b)| is_same(a.as_ref(), b.as_ref()));
             ensure!(same, "row {row}: {one:?} and {two:?}");
         }
         Ok(())
     }
 }
 
-fn is_same(one: &Option<String>, two: &Option<String>) -> bool {
-    let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<f64>().ok());
+fn is_same(one: Option<&String>, two: Option<&String>) -> bool {
+    let number = |text: Option<&String>| text.and_then(|text| text.parse::<f64>().ok());
     match (number(one), number(two)) {
         (Some(one), Some(two)) => (one - two).abs() <= TOLERANCE * one.abs().max(1.0),
         _ => one == two,

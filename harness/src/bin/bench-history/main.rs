@@ -54,7 +54,7 @@ struct Options {
     /// Seconds from one frame of a satellite to its next; one in ten is attitude
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     frame_seconds: u32,
-    /// Seconds that a row of link_health is about; a station writes one a second
+    /// Seconds that a row of `link_health` is about; a station writes one a second
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     link_seconds: u32,
     /// How often each question is asked cold
@@ -66,7 +66,7 @@ struct Options {
     /// Stop asking one warm after so many seconds, but not before as often as cold
     #[arg(long, default_value_t = 20)]
     warm_seconds: u64,
-    /// The server's shared_buffers
+    /// The server's `shared_buffers`
     #[arg(long, default_value = "1GB")]
     shared_buffers: String,
     /// Leave the kernel's cache of files as it is before cold questions
