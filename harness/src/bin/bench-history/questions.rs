@@ -42,6 +42,7 @@ impl Question {
 }
 
 /// All of them, about the time up to the end of what is stored.
+#[expect(clippy::too_many_lines, reason = "a list of questions, one after the other")]
 pub(crate) fn questions(cluster: &Cluster) -> Result<Vec<Question>> {
     let end = cluster.sql(
         Target::Plain.name(),
