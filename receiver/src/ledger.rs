@@ -57,6 +57,9 @@ pub struct Ledger {
     pub quarantined: u64,
     /// Samples stored in their tables.
     pub committed: u64,
+    /// Batches that were stored; not in the report, since nothing balances against it.
+    #[serde(skip)]
+    pub batches: u64,
     /// Samples on their way.
     pub pending: u64,
 }
@@ -134,7 +137,7 @@ pub struct StationRow {
 }
 
 /// Counters in the ledger, each reason of refusal counted as one.
-pub const COUNTERS: usize = 27;
+pub const COUNTERS: usize = 28;
 
 impl Ledger {
     /// Every counter with its name, as the columns of `station_health` have them. The last,
@@ -162,6 +165,7 @@ impl Ledger {
             ("queue_dropped", self.queue_dropped),
             ("quarantined", self.quarantined),
             ("committed", self.committed),
+            ("batches", self.batches),
             ("pending", self.pending),
         ];
         let all = before.into_iter().chain(self.rejected.by_reason()).chain(after);
@@ -265,6 +269,7 @@ pub struct IntakeCounts {
 #[allow(missing_docs)] // As in `Ledger`.
 pub struct WriterCounts {
     pub committed: u64,
+    pub batches: u64,
     pub quarantined: u64,
     /// Samples in the batch at hand.
     pub batched: u64,
@@ -380,6 +385,7 @@ impl Counters {
         for writer in &self.writers {
             let writer = hold(writer);
             written.committed += writer.committed;
+            written.batches += writer.batches;
             written.quarantined += writer.quarantined;
             written.batched += writer.batched;
         }
@@ -403,6 +409,7 @@ impl Counters {
             queue_dropped: self.shed().iter().sum(),
             quarantined: written.quarantined,
             committed: written.committed,
+            batches: written.batches,
             pending: intake.open + queued + written.batched,
         }
     }
@@ -431,7 +438,8 @@ mod tests {
         for name in names.clone() {
             assert!(named.iter().any(|(other, _)| other == name), "{name}");
         }
-        assert_eq!(names.count(), COUNTERS);
+        // All but the batches.
+        assert_eq!(names.count(), COUNTERS - 1);
         for reason in Refusal::ALL {
             let mut rejections = Rejections::default();
             rejections.count(reason);

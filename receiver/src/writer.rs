@@ -184,6 +184,7 @@ impl Writer {
             tracing::info!("storing again after {:.1?}", trouble.since.elapsed());
         }
         self.counts.committed += self.batch.stored();
+        self.counts.batches += u64::from(!self.batch.is_empty());
         self.counts.quarantined += self.batch.quarantined();
         self.counts.batched = 0;
         self.counts.detect.unstored += unstored;

@@ -56,6 +56,7 @@ impl Collector for Snapshot {
             ("kernel_dropped", "Datagrams dropped by the kernel", ledger.kernel_dropped),
             ("quarantined", "Samples set aside", ledger.quarantined),
             ("committed", "Samples stored", ledger.committed),
+            ("batches", "Batches stored, each a transaction", ledger.batches),
             ("detect_values", "Values that detectors have looked at", watch.values),
             ("detect_opened", "Anomalies opened", watch.opened),
             ("detect_refused", "Anomalies for which too many were open", watch.refused),
