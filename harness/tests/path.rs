@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::Constellation;
@@ -90,7 +91,14 @@ fn refused_frames_are_kept_up_to_a_number_each_second() -> Result<()> {
     let database = ground.database.clone();
     let roles = "SELECT DISTINCT usename FROM pg_stat_activity
                  WHERE datname = current_database() AND application_name = 'orbitstream receiver'";
-    assert_eq!(ground.sql(roles)?, "orbitstream_writer", "whom the station runs as");
+    // A writer connects when it has something to store.
+    let patience = Instant::now() + Duration::from_secs(20);
+    let mut found = ground.sql(roles)?;
+    while found.is_empty() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(100));
+        found = ground.sql(roles)?;
+    }
+    assert_eq!(found, "orbitstream_writer", "whom the station runs as");
     let counters = ground.stop()?;
     assert_eq!((counters.rejected_total(), counters.committed), (50, 0));
     let kept = "SELECT count(*) BETWEEN 5 AND 10, min(host(source)), min(reason),
