@@ -133,7 +133,7 @@ fn what_was_learned_before_a_restart_finds_what_goes_wrong_after_it() -> Result<
 }
 
 #[test]
-fn nothing_is_looked_for_when_that_is_switched_off_or_the_sample_is_set_aside() -> Result<()> {
+fn nothing_is_looked_for_when_that_is_switched_off() -> Result<()> {
     let ground = Ground::start(Tables::Plain, &["--detect", "false"])?;
     post(&ground.station, 0, &[HOT; 5])?;
     let database = ground.database.clone();

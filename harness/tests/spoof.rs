@@ -15,6 +15,7 @@ use protocol::{
     CdsTime, FRAME_OCTETS_MAX, Packet, Sequence, SpacecraftId, Stamp, attitude::Attitude, emit,
     health::Health,
 };
+use receiver::detect::{Settings, octets_with_limits_only};
 use receiver::{link::BYTES_PER_LINK, track::BYTES_PER_STREAM_MAX};
 use support::{Ground, Tables, cluster};
 
@@ -68,8 +69,12 @@ fn memory(station: &mut Station, name: &str) -> Result<u64> {
 
 /// The station's greatest memory so far is within the bound for so many streams.
 fn assert_within_bound(station: &mut Station, ready: u64, streams: u64) -> Result<()> {
-    let bound =
-        ready + PIPELINE_OCTETS_MAX + streams * (BYTES_PER_STREAM_MAX + BYTES_PER_LINK) as u64;
+    let watched = streams / KINDS * octets_with_limits_only() as u64;
+    let bound = ready
+        + PIPELINE_OCTETS_MAX
+        + streams * (BYTES_PER_STREAM_MAX + BYTES_PER_LINK) as u64
+        + Settings::default().memory
+        + watched;
     let most = memory(station, "VmHWM")?;
     assert!(most <= bound, "{} MiB used, {} MiB expected at most", most >> 20, bound >> 20);
     Ok(())

@@ -40,7 +40,7 @@ mod watch;
 pub use event::{CloseReason, Detector, Event, Severity, Subject};
 pub use rules::{Profile, Rulebook, Rules};
 pub use series::Series;
-pub use watch::{Damage, Settings, Watch, WatchCounts};
+pub use watch::{Damage, Settings, Watch, WatchCounts, octets_with_limits_only};
 
 /// A value and when it was generated.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

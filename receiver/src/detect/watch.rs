@@ -351,12 +351,17 @@ impl Fleet {
     }
 }
 
+/// What a satellite that is only held to limits costs.
+#[must_use]
+pub fn octets_with_limits_only() -> usize {
+    let channels: usize = KINDS.iter().map(|kind| kind.channels).sum();
+    size_of::<Satellite>() + KINDS.len() * size_of::<Stream>() + channels * size_of::<Monitor>()
+}
+
 /// What a satellite with all detectors costs, at most.
 fn octets_per_satellite() -> usize {
     let channels: usize = KINDS.iter().map(|kind| kind.channels).sum();
-    size_of::<Satellite>()
-        + KINDS.len() * size_of::<Stream>()
-        + channels * (size_of::<Monitor>() + LEARNED_OCTETS)
+    octets_with_limits_only() + channels * LEARNED_OCTETS
 }
 
 const _: () = assert!(size_of::<Monitor>() + LEARNED_OCTETS <= 2_048);
