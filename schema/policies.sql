@@ -55,14 +55,6 @@ BEGIN
                                      drop_after => policy.kept + dropped_late);
     END LOOP;
     FOR policy IN
-        SELECT unnest(ARRAY['telemetry', 'attitude', 'link_health', 'station_health',
-                            'telemetry_1m', 'telemetry_1h', 'telemetry_1d',
-                            'link_health_1m', 'link_health_1h', 'link_health_1d']) AS name
-    LOOP
-        CALL remove_columnstore_policy(policy.name::regclass, if_exists => true);
-        CALL add_columnstore_policy(policy.name::regclass, after => columnstore_after);
-    END LOOP;
-    FOR policy IN
         SELECT source || level AS name, source || below AS made_from, levels.*
         FROM unnest(ARRAY['telemetry', 'link_health']) AS source,
              (VALUES ('_1m', '', retention, INTERVAL '1 minute', INTERVAL '1 minute',
@@ -94,6 +86,15 @@ BEGIN
                                                 initial_start => now() + policy.after,
                                                 buckets_per_batch => policy.step,
                                                 refresh_newest_first => false);
+    END LOOP;
+    -- After the refresh policies: some versions want them first.
+    FOR policy IN
+        SELECT unnest(ARRAY['telemetry', 'attitude', 'link_health', 'station_health',
+                            'telemetry_1m', 'telemetry_1h', 'telemetry_1d',
+                            'link_health_1m', 'link_health_1h', 'link_health_1d']) AS name
+    LOOP
+        CALL remove_columnstore_policy(policy.name::regclass, if_exists => true);
+        CALL add_columnstore_policy(policy.name::regclass, after => columnstore_after);
     END LOOP;
 END
 $$;

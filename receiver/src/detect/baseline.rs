@@ -51,6 +51,9 @@ struct Pass {
     sizes: f64,
     /// Whether something was wrong meanwhile: then nothing is learned.
     is_tainted: bool,
+    /// Whether the course itself was left: that is learned, but slowly, since an eclipse season may
+    /// have begun.
+    is_out: bool,
 }
 
 impl Baseline {
@@ -101,7 +104,8 @@ impl Baseline {
                 self.orbit = phase.orbit;
             }
         }
-        self.pass.is_tainted |= is_tainted || self.is_out;
+        self.pass.is_tainted |= is_tainted;
+        self.pass.is_out |= self.is_out;
         let Some((mean, deviation)) = self.expected(position, place) else {
             // The first time here: the mean itself is summed up.
             self.pass.samples += 1;
@@ -199,7 +203,8 @@ impl Baseline {
         }
         let samples = f64::from(pass.samples);
         self.visits[place] = visits.saturating_add(1);
-        let weight = |passes: u8| (1.0 / f32::from(passes)).max(WEIGHT_MIN);
+        let trust = if pass.is_out { OUT_TRUST } else { 1.0 };
+        let weight = |passes: u8| (1.0 / f32::from(passes)).max(WEIGHT_MIN) * trust;
         self.bins[place].mean += (pass.sum / samples) as f32 * weight(visits.saturating_add(1));
         if visits > 0 {
             let size = (pass.sizes / samples) as f32;
@@ -238,6 +243,8 @@ const HIGHS: usize = 8;
 const ORBITS_MIN: u32 = 2;
 /// A bin forgets at this rate.
 const WEIGHT_MIN: f32 = 1.0 / 8.0;
+/// How much of that a pass counts in which the course was left.
+const OUT_TRUST: f32 = 0.5;
 /// Weight of a sample in the smoothed deviation.
 const SMOOTHING: f32 = 1.0 / 6.0;
 /// Standard deviations in the mean size of a normal deviate.

@@ -116,7 +116,7 @@ const fn wheel(channel: &'static str) -> Instrument {
 pub const HEALTH: [Instrument; 11] = [
     on_board("cpu_temp", (4.0, 12.0), (1.2, 2.5)).and_moves((5.0, 12.0), (15.0, 30.0)),
     on_board("battery_temp", (2.0, 8.0), (0.5, 1.2)).and_moves((3.0, 8.0), (8.0, 16.0)),
-    on_board("panel_temp", (12.0, 25.0), (3.0, 6.0)).and_moves((12.0, 25.0), (25.0, 45.0)),
+    on_board("panel_temp", (12.0, 25.0), (3.0, 6.0)).and_moves((12.0, 25.0), (60.0, 90.0)),
     on_board("payload_temp", (4.0, 12.0), (1.0, 2.5)).and_moves((5.0, 12.0), (12.0, 25.0)),
     on_board("battery_voltage", (0.4, 1.2), (0.05, 0.12)).and_moves((0.4, 0.8), (0.6, 1.2)),
     on_board("bus_voltage", (0.06, 0.25), (0.02, 0.05)).and_moves((0.06, 0.15), (0.1, 0.25)),
