@@ -6,11 +6,11 @@
 //!
 //! | detector | sees |
 //! |---|---|
-//! | [`limits`] | values beyond limits that somebody has set |
-//! | [`delta`] | spikes and steps, against the steps that are usual |
-//! | [`stuck`] | the same value for too long |
-//! | [`baseline`] | drifts and shifts, against what the orbit brings at this place |
-//! | [`ewma`] | shifts, where there is no orbit to go by |
+//! | `limits` | values beyond limits that somebody has set |
+//! | `delta` | spikes and steps, against the steps that are usual |
+//! | `stuck` | the same value for too long |
+//! | `baseline` | drifts and shifts, against what the orbit brings at this place |
+//! | `ewma` | shifts, where there is no orbit to go by |
 //! | silence | a satellite that is not heard any more |
 //!
 //! Bounded: [`Settings::memory`] octets for what is learned; satellites beyond that get limits only,
