@@ -4,7 +4,8 @@
 //! The orbit is cut into [`BINS`]; each has a mean, and a usual distance from what is read between
 //! the means of it and its neighbour. Distances and their limits are both smoothed over a few samples.
 //! A limit is [`Rules::baseline_deviations`] times what is usual in the bin, at least
-//! [`Rules::baseline_least`], and twice what an ordinary orbit comes to at its worst.
+//! [`Rules::baseline_least`], and [`NATURE_FACTOR`] times what an ordinary orbit comes to at its worst.
+//! What is off course is learned too, but slowly: it may be the season.
 
 use serde::{Deserialize, Serialize};
 
