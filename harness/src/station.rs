@@ -84,6 +84,9 @@ impl Station {
         let target = free_address(telemetry_port, |address| UdpSocket::bind(address).is_ok())?;
         let http_address = free_address(http_port, |address| TcpListener::bind(address).is_ok())?;
         let report = fresh(folder, RECEIVER_REPORT)?;
+        // Its own: what another test has left is none of its business.
+        let journal = folder.join("journal");
+        let has_journal = options.iter().any(|option| *option == "--journal");
         let program = Program::start(
             Command::new(sibling("receiver")?)
                 .arg("run")
@@ -91,6 +94,8 @@ impl Station {
                 .arg("--report")
                 .arg(&report)
                 .args(options)
+                .args((!has_journal).then_some("--journal"))
+                .args((!has_journal).then_some(journal))
                 .env("DATABASE_URL", database_url),
             &folder.join("receiver.log"),
         )?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use harness::{StandIn, Station, Tier};
 use protocol::{KINDS, SpacecraftId};
-use receiver::batch::{Batch, TimeWindow};
+use receiver::batch::{Batch, Form, TimeWindow};
 use receiver::chunk::Chunk;
 use receiver::sparse::Sparse;
 use receiver::store::{Identity, Store};
@@ -215,21 +215,20 @@ fn rights(place: &Place) -> Result<()> {
 /// What a station of one journal stores, batch after batch.
 struct Log {
     batch: Batch,
+    chunks: i64,
 }
 
 impl Log {
     fn new() -> Self {
-        Self { batch: Batch::new() }
+        Self { batch: Batch::new(u64::MAX), chunks: 0 }
     }
 
     /// So many samples of each kind, one every tenth of a second, of two satellites in turn.
     fn batch(&mut self, first_us: i64, count: i64) -> &Batch {
         let window = TimeWindow { past: Duration::MAX, future: Duration::MAX };
+        let form = Form { station: "GS-01".into(), window };
         for number in 0..count {
             let id = SpacecraftId::new(1 + number as u16 % 2).expect("not 0");
-            if number < 2 && self.batch.ranges().all(|(_, range)| range.first == 0) {
-                self.batch.newcomers.push(id);
-            }
             for kind in KINDS {
                 let mut sample = Sparse::new(kind, id, first_us + number * 100_000);
                 let channels = kind.columns().enumerate();
@@ -240,9 +239,9 @@ impl Log {
                 }
                 let mut chunk = Chunk::new();
                 assert!(chunk.push_sparse(&sample, now_us()), "an empty chunk has room");
-                for entry in chunk.entries() {
-                    self.batch.push(&entry, "GS-01", &window, Instant::now());
-                }
+                chunk.number(self.chunks);
+                self.chunks += 1;
+                self.batch.push(&chunk, &form, Instant::now(), |_, _| {});
             }
         }
         &self.batch

@@ -1,41 +1,91 @@
 //! Samples that are stored in one transaction, and which samples of each shard they are.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use protocol::{KINDS, SpacecraftId};
 
 use crate::{
-    chunk::{Entry, Record},
+    chunk::{self, Chunk, Entry, Record},
     copy::{
         CopyBuffer,
         side::{SIDES, Side},
     },
     queue::SHARDS,
+    spacecraft::SpacecraftSet,
 };
 
 /// Rows of every table, encoded, and their ranges.
 pub struct Batch {
+    /// The rows.
+    pub rows: Rows,
+    /// Spacecraft that this writer had not met before.
+    pub newcomers: Vec<SpacecraftId>,
+    /// All that it has met.
+    named: SpacecraftSet,
+    /// For each shard which of its chunks are in the batch.
+    ranges: [Range; SHARDS],
+    /// The shards that it takes, one bit each.
+    own: u64,
+    samples: u64,
+    opened: Option<Instant>,
+    /// The chunks as they came, in case that a row is refused: its sample is then set aside as it
+    /// was.
+    chunks: Vec<u8>,
+    /// Place of each chunk, and where it ends.
+    places: Vec<(i64, usize)>,
+}
+
+/// Rows of every table, encoded.
+pub struct Rows {
     /// One stream for each kind's table, in the order of [`KINDS`].
     pub tables: Vec<CopyBuffer>,
     /// The tables beside them, in the order of [`Side`].
     pub sides: [CopyBuffer; SIDES],
-    /// Spacecraft that this writer had not met before.
-    pub newcomers: Vec<SpacecraftId>,
-    /// For each shard the position of its first entry in the batch and how many there are.
-    ranges: [Range; SHARDS],
-    samples: u64,
-    opened: Option<Instant>,
 }
 
-/// Consecutive entries of one shard.
+/// What a writer's rows are made with.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// The station's name.
+    pub station: String,
+    /// Which samples are set aside.
+    pub window: TimeWindow,
+}
+
+/// Why the database does not take a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poison {
+    /// In the server's words.
+    pub reason: String,
+    /// Its code.
+    pub sqlstate: String,
+}
+
+/// Consecutive chunks of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
-    /// Position of the first, counted from 0 since the journal began.
+    /// Place behind the last chunk that was stored before.
     pub first: i64,
-    /// How many.
-    pub entries: i64,
-    /// How many of them are samples.
+    /// Place behind the last chunk of this batch.
+    pub next: i64,
+    /// Samples of it that are in the batch.
     pub samples: i64,
+}
+
+/// What became of an entry that was to be put into a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is a sample, and goes to its table.
+    Row,
+    /// It goes elsewhere.
+    Beside,
+    /// It is stored already.
+    Stored,
+    /// It belongs to another writer.
+    NotOwn,
 }
 
 /// When a batch is closed.
@@ -59,16 +109,26 @@ pub struct TimeWindow {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// An empty batch of a writer with these shards, one bit each.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(own: u64) -> Self {
         Self {
-            tables: KINDS.iter().map(|_| CopyBuffer::new()).collect(),
-            sides: std::array::from_fn(|_| CopyBuffer::new()),
+            rows: Rows::new(),
             newcomers: Vec::new(),
+            named: SpacecraftSet::none(),
             ranges: [Range::default(); SHARDS],
+            own,
             samples: 0,
             opened: None,
+            chunks: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Says up to which place each shard is stored.
+    pub fn resume(&mut self, positions: &[i64; SHARDS]) {
+        for (range, &first) in self.ranges.iter_mut().zip(positions) {
+            *range = Range { first, next: first, samples: 0 };
         }
     }
 
@@ -84,50 +144,66 @@ impl Batch {
         self.opened.is_none()
     }
 
-    /// Samples that are set aside.
-    #[must_use]
-    pub fn quarantined(&self) -> u64 {
-        self.sides[Side::Quarantine as usize].rows()
-    }
-
-    /// Samples that go to their tables.
-    #[must_use]
-    pub fn stored(&self) -> u64 {
-        self.tables.iter().map(CopyBuffer::rows).sum()
-    }
-
-    /// Appends an entry at the end of its shard. True when it is a sample that goes to its table.
+    /// Appends the entries of a chunk, and tells `met` what became of each.
     pub fn push(
         &mut self,
-        entry: &Entry<'_>,
-        station: &str,
-        window: &TimeWindow,
+        chunk: &Chunk,
+        form: &Form,
         now: Instant,
-    ) -> bool {
-        self.opened.get_or_insert(now);
-        let range = &mut self.ranges[entry.shard()];
-        range.entries += 1;
-        match entry {
-            Entry::Sample(record) => {
+        mut met: impl FnMut(&Entry<'_>, Put),
+    ) {
+        let place = chunk.place();
+        for entry in chunk.entries() {
+            let put = self.belongs(place, &entry);
+            if put != Put::Row {
+                met(&entry, put);
+                continue;
+            }
+            self.opened.get_or_insert(now);
+            let range = &mut self.ranges[entry.shard()];
+            range.next = place + 1;
+            if let Entry::Sample(record) = &entry {
                 range.samples += 1;
                 self.samples += 1;
-                return self.push_sample(record, station, window);
+                if self.named.insert(record.spacecraft()) {
+                    self.newcomers.push(record.spacecraft());
+                }
             }
-            Entry::Link(row) => self.side(Side::LinkHealth).push_link(row, station),
-            Entry::Station(row) => self.side(Side::StationHealth).push_station(row, station),
-            Entry::Rejected(received_us, frame) => {
-                self.side(Side::RejectedFrame).push_rejected(*received_us, frame, station);
-            }
+            let is_row = self.rows.push(&entry, form, None);
+            met(&entry, if is_row { Put::Row } else { Put::Beside });
         }
-        false
+        self.chunks.extend_from_slice(chunk.octets());
+        self.places.push((place, self.chunks.len()));
+    }
+
+    /// Its entries, as they came.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut start = 0;
+        let chunks = self.places.iter().map(move |&(place, end)| {
+            let octets = &self.chunks[start..end];
+            start = end;
+            (place, octets)
+        });
+        chunks.flat_map(move |(place, octets)| {
+            let all = chunk::entries(octets);
+            all.filter(move |entry| self.belongs(place, entry) == Put::Row)
+        })
+    }
+
+    /// Encodes it anew, with the entries at these places among its [`Self::entries`] set aside.
+    pub fn set_aside(&mut self, poison: &BTreeMap<usize, Poison>, form: &Form) {
+        let mut rows = Rows::new();
+        for (number, entry) in self.entries().enumerate() {
+            rows.push(&entry, form, poison.get(&number));
+        }
+        self.rows = rows;
     }
 
     /// Whether it is to be closed now.
     #[must_use]
     pub fn is_due(&self, limits: &Limits, now: Instant) -> bool {
-        let octets: usize = self.tables.iter().chain(&self.sides).map(CopyBuffer::len).sum();
         self.samples >= limits.rows_max
-            || octets >= limits.octets_max
+            || self.rows.octets() >= limits.octets_max
             || self.due_in(limits, now).is_some_and(|rest| rest.is_zero())
     }
 
@@ -140,30 +216,99 @@ impl Batch {
     /// The shards that have entries here, with their ranges, in order.
     pub fn ranges(&self) -> impl Iterator<Item = (usize, Range)> {
         let ranges = self.ranges.iter().copied().enumerate();
-        ranges.filter(|(_, range)| range.entries > 0)
+        ranges.filter(|(_, range)| range.next != range.first)
     }
 
     /// Empties it after it has been stored: the next entry of each shard follows the last one.
     pub fn advance(&mut self) {
-        self.tables.iter_mut().for_each(CopyBuffer::clear);
-        self.sides.iter_mut().for_each(CopyBuffer::clear);
+        self.rows.clear();
         self.newcomers.clear();
         for range in &mut self.ranges {
-            *range = Range { first: range.first + range.entries, entries: 0, samples: 0 };
+            *range = Range { first: range.next, next: range.next, samples: 0 };
         }
         self.samples = 0;
         self.opened = None;
+        self.chunks.clear();
+        self.places.clear();
     }
 
-    fn push_sample(&mut self, record: &Record<'_>, station: &str, window: &TimeWindow) -> bool {
-        let refusal = window.refusal(record.generated_us(), record.received_us);
-        if let Some(reason) = refusal {
-            self.side(Side::Quarantine).push_quarantine(record, station, reason);
+    fn belongs(&self, place: i64, entry: &Entry<'_>) -> Put {
+        let shard = entry.shard();
+        if self.own & (1 << shard) == 0 {
+            Put::NotOwn
+        } else if place < self.ranges[shard].first {
+            Put::Stored
         } else {
-            let place = KINDS.iter().position(|kind| kind.apid == record.apid());
-            self.tables[place.unwrap_or_default()].push(record, station);
+            Put::Row
         }
-        refusal.is_none()
+    }
+}
+
+impl Rows {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tables: KINDS.iter().map(|_| CopyBuffer::new()).collect(),
+            sides: std::array::from_fn(|_| CopyBuffer::new()),
+        }
+    }
+
+    /// Samples that are set aside.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.sides[Side::Quarantine as usize].rows()
+    }
+
+    /// Samples that go to their tables.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.tables.iter().map(CopyBuffer::rows).sum()
+    }
+
+    /// Octets of all of them.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.tables.iter().chain(&self.sides).map(CopyBuffer::len).sum()
+    }
+
+    /// Appends an entry. True when it is a sample that goes to its table. What the database does not
+    /// take is set aside if it is a sample, and else left out.
+    pub fn push(&mut self, entry: &Entry<'_>, form: &Form, poison: Option<&Poison>) -> bool {
+        let station = &*form.station;
+        match (entry, poison) {
+            (Entry::Sample(record), poison) => return self.push_sample(record, form, poison),
+            (_, Some(_)) => {}
+            (Entry::Link(row), None) => self.side(Side::LinkHealth).push_link(row, station),
+            (Entry::Station(row), None) => {
+                self.side(Side::StationHealth).push_station(row, station)
+            }
+            (Entry::Rejected(received_us, frame), None) => {
+                self.side(Side::RejectedFrame).push_rejected(*received_us, frame, station);
+            }
+        }
+        false
+    }
+
+    fn push_sample(&mut self, record: &Record<'_>, form: &Form, poison: Option<&Poison>) -> bool {
+        let refusal = form.window.refusal(record.generated_us(), record.received_us);
+        let (reason, sqlstate) = match (poison, refusal) {
+            (Some(poison), _) => (&*poison.reason, Some(&*poison.sqlstate)),
+            (None, Some(reason)) => (reason, None),
+            (None, None) => {
+                let place = KINDS.iter().position(|kind| kind.apid == record.apid());
+                self.tables[place.unwrap_or_default()].push(record, &form.station);
+                return true;
+            }
+        };
+        let side = self.side(Side::Quarantine);
+        side.push_quarantine(record, &form.station, reason, sqlstate);
+        false
+    }
+
+    fn clear(&mut self) {
+        self.tables.iter_mut().for_each(CopyBuffer::clear);
+        self.sides.iter_mut().for_each(CopyBuffer::clear);
     }
 
     fn side(&mut self, side: Side) -> &mut CopyBuffer {
@@ -171,13 +316,19 @@ impl Batch {
     }
 }
 
-impl Default for Batch {
+impl Default for Rows {
     fn default() -> Self {
         Self::new()
     }
 }
 
 impl TimeWindow {
+    /// Whether a sample is set aside.
+    #[must_use]
+    pub fn refuses(&self, record: &Record<'_>) -> bool {
+        self.refusal(record.generated_us(), record.received_us).is_some()
+    }
+
     /// Why a sample generated and received at these times (µs since 1970) is set aside, if it is.
     #[must_use]
     pub fn refusal(&self, generated_us: i64, received_us: i64) -> Option<&'static str> {
@@ -217,38 +368,67 @@ mod tests {
         chunk
     }
 
-    fn fill(batch: &mut Batch, samples: &[(u16, i64)], now: Instant) {
-        for entry in chunk(samples).entries() {
-            batch.push(&entry, "GS-01", &WINDOW, now);
-        }
+    fn form() -> Form {
+        Form { station: "GS-01".into(), window: WINDOW }
     }
+
+    fn fill(batch: &mut Batch, place: i64, samples: &[(u16, i64)], now: Instant) -> Vec<Put> {
+        let mut chunk = chunk(samples);
+        chunk.number(place);
+        let mut put = Vec::new();
+        batch.push(&chunk, &form(), now, |_, what| put.push(what));
+        put
+    }
+
+    const TIME: i64 = 100_000_000;
 
     #[test]
     fn ranges_go_on_from_batch_to_batch() {
         let now = Instant::now();
-        let mut batch = Batch::new();
-        let time = 100_000_000;
-        fill(&mut batch, &[(1, time), (65, time), (2, time)], now);
+        let mut batch = Batch::new(u64::MAX);
+        fill(&mut batch, 0, &[(1, TIME), (65, TIME), (2, TIME)], now);
+        fill(&mut batch, 3, &[(1, TIME)], now);
         let ranges = |batch: &Batch| batch.ranges().collect::<Vec<_>>();
         assert_eq!(
             ranges(&batch),
             [
-                (1, Range { first: 0, entries: 2, samples: 2 }),
-                (2, Range { first: 0, entries: 1, samples: 1 })
+                (1, Range { first: 0, next: 4, samples: 3 }),
+                (2, Range { first: 0, next: 1, samples: 1 })
             ]
         );
         batch.advance();
         assert!(ranges(&batch).is_empty() && batch.samples() == 0);
-        fill(&mut batch, &[(65, time)], now);
-        assert_eq!(ranges(&batch), [(1, Range { first: 2, entries: 1, samples: 1 })]);
+        fill(&mut batch, 9, &[(65, TIME)], now);
+        assert_eq!(ranges(&batch), [(1, Range { first: 4, next: 10, samples: 1 })]);
+    }
+
+    #[test]
+    fn only_what_is_its_own_and_not_stored() {
+        let now = Instant::now();
+        let mut batch = Batch::new(0b110);
+        let mut positions = [0; SHARDS];
+        positions[1] = 5;
+        batch.resume(&positions);
+        let all = [(1, TIME), (2, TIME), (3, TIME), (2, 0)];
+        assert_eq!(
+            fill(&mut batch, 4, &all, now),
+            [Put::Stored, Put::Row, Put::NotOwn, Put::Beside]
+        );
+        assert_eq!(fill(&mut batch, 5, &[(1, TIME)], now), [Put::Row]);
+        assert_eq!((batch.samples(), batch.rows.stored(), batch.rows.quarantined()), (3, 2, 1));
+        let entries: Vec<_> = batch.entries().map(|entry| entry.shard()).collect();
+        assert_eq!(entries, [2, 2, 1]);
+        let poison = Poison { reason: "no".into(), sqlstate: "23514".into() };
+        batch.set_aside(&BTreeMap::from([(2, poison)]), &form());
+        assert_eq!((batch.samples(), batch.rows.stored(), batch.rows.quarantined()), (3, 1, 2));
     }
 
     #[test]
     fn what_is_too_old_or_too_new_is_set_aside() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(u64::MAX);
         let times = [39_999_999, 40_000_000, 105_000_000, 105_000_001, i64::MIN, i64::MAX];
-        fill(&mut batch, &times.map(|time| (1, time)), Instant::now());
-        assert_eq!((batch.samples(), batch.stored(), batch.quarantined()), (6, 2, 4));
+        fill(&mut batch, 0, &times.map(|time| (1, time)), Instant::now());
+        assert_eq!((batch.samples(), batch.rows.stored(), batch.rows.quarantined()), (6, 2, 4));
     }
 
     #[test]
@@ -256,14 +436,14 @@ mod tests {
         let now = Instant::now();
         let age_max = Duration::from_millis(100);
         let limits = Limits { rows_max: 2, octets_max: 1 << 20, age_max };
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(u64::MAX);
         assert!(!batch.is_due(&limits, now + age_max) && batch.due_in(&limits, now).is_none());
-        fill(&mut batch, &[(1, 100_000_000)], now);
+        fill(&mut batch, 0, &[(1, TIME)], now);
         assert!(!batch.is_due(&limits, now));
         assert_eq!(batch.due_in(&limits, now), Some(age_max));
         assert!(batch.is_due(&limits, now + age_max));
         assert!(batch.is_due(&Limits { octets_max: 100, ..limits }, now));
-        fill(&mut batch, &[(1, 100_000_000)], now);
+        fill(&mut batch, 1, &[(1, TIME)], now);
         assert!(batch.is_due(&limits, now));
     }
 }

@@ -33,6 +33,16 @@ pub const CHUNK_OCTETS: usize = 32 * 1_024;
 pub struct Chunk {
     octets: Vec<u8>,
     samples: u64,
+    /// The shards that have entries in it, one bit each.
+    shards: u64,
+    /// Which writer it is for.
+    writer: usize,
+    /// Its place in the order of all chunks, which the database's ledger knows it by.
+    number: i64,
+    /// What the tracker knows after the frames of this chunk and of all before it.
+    state: Option<Vec<u8>>,
+    /// Whether it was read from the journal, and is of no pool.
+    is_copy: bool,
 }
 
 /// What a writer stores.
@@ -67,7 +77,15 @@ impl Chunk {
     /// An empty chunk.
     #[must_use]
     pub fn new() -> Self {
-        Self { octets: Vec::with_capacity(CHUNK_OCTETS), samples: 0 }
+        Self {
+            octets: Vec::with_capacity(CHUNK_OCTETS),
+            samples: 0,
+            shards: 0,
+            writer: 0,
+            number: 0,
+            state: None,
+            is_copy: false,
+        }
     }
 
     /// Samples in it.
@@ -76,55 +94,107 @@ impl Chunk {
         self.samples
     }
 
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// The entries, as they lie in it.
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// The shards that have entries in it, one bit each.
+    #[must_use]
+    pub fn shards(&self) -> u64 {
+        self.shards
+    }
+
+    /// Samples in it whose shard `is_wanted`.
+    #[must_use]
+    pub fn samples_of(&self, is_wanted: impl Fn(usize) -> bool) -> u64 {
+        self.records().filter(|record| is_wanted(shard_of(record.spacecraft()))).count() as u64
+    }
+
+    /// Which writer it is for.
+    #[must_use]
+    pub fn writer(&self) -> usize {
+        self.writer
+    }
+
+    /// Its place in the order of all chunks.
+    #[must_use]
+    pub fn place(&self) -> i64 {
+        self.number
+    }
+
+    /// Gives it its place in the order of all chunks.
+    pub fn number(&mut self, number: i64) {
+        self.number = number;
+    }
+
+    /// Becomes a chunk that was written down before.
+    pub fn fill(&mut self, number: i64, samples: u64, entries: &[u8]) {
+        self.clear();
+        self.octets.extend_from_slice(entries);
+        (self.number, self.samples) = (number, samples);
+        self.is_copy = true;
+    }
+
+    /// Whether it was written down before, and is only a copy of that.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Attaches what the tracker knows after it.
+    pub fn attach(&mut self, state: Vec<u8>) {
+        self.state = Some(state);
+    }
+
+    /// Takes off what was attached.
+    pub fn take_state(&mut self) -> Option<Vec<u8>> {
+        self.state.take()
+    }
+
     /// Appends a frame; false, and nothing done, when it has no room.
     #[inline]
     pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
-        let is_pushed = self.push(received_us, TAG_FRAME, frame.octets());
+        let shard = shard_of(frame.spacecraft());
+        let is_pushed = self.push(shard, received_us, TAG_FRAME, frame.octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
 
     /// Appends a sparse sample; false, and nothing done, when it has no room.
     pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
-        let is_pushed = self.push(received_us, TAG_SPARSE, &sample.to_octets());
+        let shard = shard_of(sample.spacecraft);
+        let is_pushed = self.push(shard, received_us, TAG_SPARSE, &sample.to_octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
 
     /// Appends a row of `link_health`; false, and nothing done, when it has no room.
     pub fn push_link(&mut self, row: &link::Row) -> bool {
-        self.push(row.time_us.get(), TAG_LINK, row.as_bytes())
+        let shard = SpacecraftId::new(row.spacecraft.get()).map_or(STATION_SHARD, shard_of);
+        self.push(shard, row.time_us.get(), TAG_LINK, row.as_bytes())
     }
 
     /// Appends a row of `station_health`; false, and nothing done, when it has no room.
     pub fn push_station(&mut self, row: &StationRow) -> bool {
-        self.push(row.time_us.get(), TAG_STATION, row.as_bytes())
+        self.push(STATION_SHARD, row.time_us.get(), TAG_STATION, row.as_bytes())
     }
 
     /// Appends a refused frame; false, and nothing done, when it has no room.
     pub fn push_rejected(&mut self, frame: &RejectedFrame<'_>, received_us: i64) -> bool {
-        self.push(received_us, TAG_REJECTED, &frame.to_octets())
+        self.push(STATION_SHARD, received_us, TAG_REJECTED, &frame.to_octets())
     }
 
     /// The entries, in the order in which they were appended.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut rest = &self.octets[..];
-        std::iter::from_fn(move || {
-            let (head, tail) = rest.split_first_chunk::<HEAD_OCTETS>()?;
-            let received_us = i64::from_le_bytes(*head.first_chunk()?);
-            let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
-            let (octets, tail) = tail.split_at_checked(length)?;
-            rest = tail;
-            let sample = |sample| Entry::Sample(Record { received_us, sample });
-            Some(match head[10] {
-                TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
-                TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
-                TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
-                TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
-                TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
-                _ => return None,
-            })
-        })
+        entries(&self.octets)
     }
 
     /// The samples among the entries.
@@ -136,7 +206,7 @@ impl Chunk {
     }
 
     #[inline]
-    fn push(&mut self, received_us: i64, tag: u8, octets: &[u8]) -> bool {
+    fn push(&mut self, shard: usize, received_us: i64, tag: u8, octets: &[u8]) -> bool {
         if self.octets.len() + HEAD_OCTETS + octets.len() > CHUNK_OCTETS {
             return false;
         }
@@ -146,13 +216,36 @@ impl Chunk {
         head[10] = tag;
         self.octets.extend_from_slice(&head);
         self.octets.extend_from_slice(octets);
+        self.shards |= 1 << shard;
         true
     }
 
     fn clear(&mut self) {
         self.octets.clear();
-        self.samples = 0;
+        (self.samples, self.shards) = (0, 0);
+        self.state = None;
     }
+}
+
+/// The entries of a chunk's octets, in the order in which they were appended.
+pub fn entries(octets: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let (head, tail) = rest.split_first_chunk::<HEAD_OCTETS>()?;
+        let received_us = i64::from_le_bytes(*head.first_chunk()?);
+        let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
+        let (octets, tail) = tail.split_at_checked(length)?;
+        rest = tail;
+        let sample = |sample| Entry::Sample(Record { received_us, sample });
+        Some(match head[10] {
+            TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
+            TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
+            TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
+            TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
+            TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
+            _ => return None,
+        })
+    })
 }
 
 impl Default for Chunk {
@@ -167,7 +260,9 @@ impl Entry<'_> {
     pub fn shard(&self) -> usize {
         match self {
             Self::Sample(record) => shard_of(record.spacecraft()),
-            Self::Link(row) => SpacecraftId::new(row.spacecraft.get()).map_or(0, shard_of),
+            Self::Link(row) => {
+                SpacecraftId::new(row.spacecraft.get()).map_or(STATION_SHARD, shard_of)
+            }
             Self::Station(_) | Self::Rejected(..) => STATION_SHARD,
         }
     }
@@ -209,14 +304,15 @@ pub struct Pool {
     give: Sender<Chunk>,
     made: Arc<AtomicUsize>,
     chunks_max: usize,
+    writer: usize,
 }
 
 impl Pool {
-    /// A pool of at most `chunks_max` chunks, made when first needed.
+    /// A pool of at most `chunks_max` chunks for a writer, made when first needed.
     #[must_use]
-    pub fn new(chunks_max: usize) -> Self {
+    pub fn new(chunks_max: usize, writer: usize) -> Self {
         let (give, free) = bounded(chunks_max);
-        Self { free, give, made: Arc::default(), chunks_max }
+        Self { free, give, made: Arc::default(), chunks_max, writer }
     }
 
     /// An empty chunk, if one is free.
@@ -227,7 +323,7 @@ impl Pool {
         }
         let more = |made| (made < self.chunks_max).then_some(made + 1);
         self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Chunk::new())
+        Some(Chunk { writer: self.writer, ..Chunk::new() })
     }
 
     /// An empty chunk, if at least half of all are free: for a door whose senders can wait.
@@ -292,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_pool_has_an_end() {
-        let pool = Pool::new(2);
+        let pool = Pool::new(2, 0);
         let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
         assert!(pool.take().is_none());
         pool.give_back(first);

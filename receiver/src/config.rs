@@ -14,7 +14,9 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
+};
 use ipnet::IpNet;
 
 use crate::{detect::Settings, spacecraft::SpacecraftSet};
@@ -70,16 +72,6 @@ pub struct RunOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub periods: PeriodOptions,
-
-    /// How long to wait for a database that is not there yet
-    #[arg(
-        long,
-        env = "ORBITSTREAM_DATABASE_WAIT",
-        value_name = "TIME",
-        default_value = "30s",
-        value_parser = humantime::parse_duration
-    )]
-    pub database_wait: Duration,
 
     /// Name of this ground station
     #[arg(
@@ -145,6 +137,36 @@ pub struct RunOptions {
     )]
     pub drain_timeout: Duration,
 
+    /// Folder of the journal, which keeps what is accepted until the database has it; `off` for none
+    /// [default: under the user's state folder, one for each station and database]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_JOURNAL",
+        value_name = "FOLDER|off",
+        value_parser = clap::builder::OsStringValueParser::new().map(JournalChoice::from)
+    )]
+    pub journal: Option<JournalChoice>,
+
+    /// How large the journal may get
+    #[arg(
+        long,
+        env = "ORBITSTREAM_JOURNAL_SIZE",
+        value_name = "SIZE",
+        default_value = "4GiB",
+        value_parser = journal_size
+    )]
+    pub journal_size: ByteSize,
+
+    /// How often the journal is synchronised with the disk: what a loss of power may cost
+    #[arg(
+        long,
+        env = "ORBITSTREAM_JOURNAL_SYNC",
+        value_name = "TIME",
+        default_value = "200ms",
+        value_parser = journal_sync
+    )]
+    pub journal_sync: Duration,
+
     /// Writer threads, each with a connection of its own [default: one a core, 16 at most]
     #[arg(
         long,
@@ -208,7 +230,8 @@ pub struct RunOptions {
     )]
     pub detect: bool,
 
-    /// Keep what the detectors learn in this folder, so that it survives a restart
+    /// Keep what the detectors learn in this folder, so that it survives a restart [default: that of
+    /// the journal]
     #[arg(long, env = "ORBITSTREAM_STATE", value_name = "FOLDER")]
     pub state: Option<PathBuf>,
 
@@ -232,6 +255,21 @@ pub struct RunOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub file: FileOption,
+}
+
+/// Where the journal is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalChoice {
+    /// Nowhere.
+    Off,
+    /// In this folder.
+    Folder(PathBuf),
+}
+
+impl From<OsString> for JournalChoice {
+    fn from(value: OsString) -> Self {
+        if value == "off" { Self::Off } else { Self::Folder(value.into()) }
+    }
 }
 
 /// Options of `receiver migrate`.
@@ -432,6 +470,17 @@ fn receive_buffer(size: &str) -> Result<ByteSize, String> {
     }
 }
 
+fn journal_size(size: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = size.parse()?;
+    if size.as_u64() >= JOURNAL_MIN { Ok(size) } else { Err("expected at least 8MiB".into()) }
+}
+
+fn journal_sync(time: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(time).map_err(|error| error.to_string())?;
+    let is_good = (JOURNAL_SYNC_MIN..=JOURNAL_SYNC_MAX).contains(&time);
+    if is_good { Ok(time) } else { Err("expected 1ms to 60s".into()) }
+}
+
 /// Aggregates by the day are refreshed from at least two whole days of samples.
 fn retention(time: &str) -> Result<Duration, String> {
     let time = period(time)?;
@@ -448,6 +497,9 @@ fn period(time: &str) -> Result<Duration, String> {
     }
 }
 
+const JOURNAL_MIN: u64 = 8 << 20;
+const JOURNAL_SYNC_MIN: Duration = Duration::from_millis(1);
+const JOURNAL_SYNC_MAX: Duration = Duration::from_secs(60);
 const RETENTION_MIN: Duration = Duration::from_secs(4 * 86_400);
 const PERIOD_MIN: Duration = Duration::from_secs(3_600);
 const PERIOD_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);

@@ -6,7 +6,7 @@ mod metrics;
 pub mod sample;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -23,8 +23,8 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    batch::TimeWindow, chunk::Chunk, ledger::Counters, queue::Outlets, shutdown::Drain,
-    socket::now_us, spacecraft::SpacecraftSet, sparse::Sparse,
+    batch::TimeWindow, chunk::Chunk, ledger::Counters, queue::Outlets, readiness::Readiness,
+    shutdown::Drain, socket::now_us, spacecraft::SpacecraftSet, sparse::Sparse,
 };
 use sample::{Fault, Rules};
 
@@ -40,21 +40,6 @@ pub struct Door {
     pub window: TimeWindow,
     /// Whether the database is usable.
     pub readiness: Arc<Readiness>,
-}
-
-/// Whether samples can be stored at the moment, and if not, why.
-#[derive(Debug, Default)]
-pub struct Readiness(Mutex<Option<String>>);
-
-impl Readiness {
-    /// Says that all is well, or what is wrong.
-    pub fn set(&self, wrong: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
-    }
-
-    fn wrong(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// Serves until the station is stopped.

@@ -4,16 +4,16 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use protocol::{Datagram, Frame, SpacecraftId, Telemetry};
+use protocol::{Apid, Datagram, Frame, SpacecraftId, Telemetry};
 
 use crate::{
-    chunk::Chunk,
+    chunk::{Chunk, Entry, Record, Sample},
     ledger::{Counters, IntakeCounts, Ledger, Rejections},
     link::{BYTES_PER_LINK, Links},
     queue::Outlets,
     rejected::{Rationing, RejectedFrame},
     spacecraft::SpacecraftSet,
-    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracker, Verdict},
+    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict},
 };
 
 /// Who is let in.
@@ -39,6 +39,8 @@ pub struct Intake {
     told: Ledger,
     /// When the next rows about links and station are due.
     tell_us: i64,
+    /// Whether there is a journal to keep what the tracker knows, and in how many seconds it is due.
+    checkpoints: Option<u32>,
     outlets: Outlets,
     /// The chunk that is being filled for each writer.
     open: Vec<Option<Chunk>>,
@@ -56,6 +58,7 @@ impl Intake {
             rationing: Rationing::new(admission.rejected_per_second),
             told: Ledger::default(),
             tell_us: 0,
+            checkpoints: None,
             admission,
             open: (0..outlets.writers()).map(|_| None).collect(),
             outlets,
@@ -102,6 +105,7 @@ impl Intake {
             self.tell_us = now_us - now_us.rem_euclid(TELL_PERIOD_US) + TELL_PERIOD_US;
             self.publish();
             self.tell(now_us, false);
+            self.checkpoint_in_time();
         }
         for writer in 0..self.open.len() {
             if self.outlets.is_hungry(writer) {
@@ -116,7 +120,49 @@ impl Intake {
         self.publish();
         self.tell(now_us, true);
         (0..self.open.len()).for_each(|writer| self.flush(writer));
+        if self.checkpoints.is_some() {
+            self.checkpoint();
+        }
         self.publish();
+    }
+
+    /// From now on, what the tracker knows is sent along every so often.
+    pub fn keep_checkpoints(&mut self) {
+        self.checkpoints = Some(CHECKPOINT_TELLS);
+    }
+
+    /// Goes on from what a tracker knew before; false when the octets do not say it.
+    pub fn restore(&mut self, state: &[u8], now_us: i64) -> bool {
+        let is_restored = self.tracker.restore(state);
+        for stream in self.tracker.streams() {
+            self.links.know(stream, now_us);
+        }
+        is_restored
+    }
+
+    /// Takes notice of what was accepted after that: it is neither counted nor sent on again, but
+    /// what was not told of its links is told with the next rows.
+    pub fn recall(&mut self, chunk: &Chunk) {
+        for entry in chunk.entries() {
+            match entry {
+                Entry::Sample(Record { received_us, sample: Sample::Frame(frame) }) => {
+                    let tracked = self.tracker.track(&frame);
+                    if tracked.verdict.is_accepted() {
+                        self.count_link(&frame, tracked, received_us);
+                    }
+                }
+                Entry::Link(row) => {
+                    let spacecraft = SpacecraftId::new(row.spacecraft.get());
+                    let apid = Apid::new(row.apid.get());
+                    let stream = spacecraft.and_then(|id| self.tracker.find(id, apid));
+                    if let Some(stream) = stream {
+                        self.links.was_told(stream, row.time_us.get());
+                    }
+                }
+                Entry::Sample(_) | Entry::Station(_) | Entry::Rejected(..) => {}
+            }
+        }
+        self.tracker.forget_counts();
     }
 
     /// Adds datagrams that the kernel dropped.
@@ -145,13 +191,7 @@ impl Intake {
     fn telemetry(&mut self, frame: &Telemetry<'_>, received_us: i64) {
         let tracked = self.tracker.track(frame);
         self.counts.resets += u64::from(tracked.is_reset);
-        self.links.count(
-            tracked.stream,
-            (frame.spacecraft(), frame.apid()),
-            tracked.verdict,
-            frame.octets().len(),
-            (received_us, received_us.saturating_sub(frame.time().unix_us())),
-        );
+        self.count_link(frame, tracked, received_us);
         match tracked.verdict {
             Verdict::Next => {}
             Verdict::Gap { missed } => self.counts.missed += u64::from(missed),
@@ -167,6 +207,17 @@ impl Intake {
         }
         self.counts.accepted += 1;
         self.append(frame, received_us);
+    }
+
+    #[inline]
+    fn count_link(&mut self, frame: &Telemetry<'_>, tracked: Tracked, received_us: i64) {
+        self.links.count(
+            tracked.stream,
+            (frame.spacecraft(), frame.apid()),
+            tracked.verdict,
+            frame.octets().len(),
+            (received_us, received_us.saturating_sub(frame.time().unix_us())),
+        );
     }
 
     #[inline]
@@ -230,6 +281,26 @@ impl Intake {
         }
     }
 
+    fn checkpoint_in_time(&mut self) {
+        let Some(left) = &mut self.checkpoints else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            *left = CHECKPOINT_TELLS;
+            (0..self.open.len()).for_each(|writer| self.flush(writer));
+            self.checkpoint();
+        }
+    }
+
+    /// Sends along what the tracker knows, behind all chunks. Without a free chunk it has to wait for
+    /// the next time.
+    fn checkpoint(&mut self) {
+        let writer = self.outlets.station_writer();
+        if let Some(mut chunk) = self.outlets.take(writer) {
+            chunk.attach(self.tracker.state());
+            self.send(writer, chunk);
+        }
+    }
+
     fn flush(&mut self, writer: usize) {
         if let Some(chunk) = self.open[writer].take() {
             self.send(writer, chunk);
@@ -248,6 +319,9 @@ impl Intake {
 const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 320 << 20);
 /// Links and station are told about each second.
 const TELL_PERIOD_US: i64 = 1_000_000;
+/// What the tracker knows is kept each time that so many seconds were told: after a crash the frames
+/// since then are tracked again, and repeats since then are counted no more.
+const CHECKPOINT_TELLS: u32 = 10;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::{detect::WatchCounts, track::StreamCounts};
+use crate::{detect::WatchCounts, journal::Gauges, track::StreamCounts};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -297,6 +297,10 @@ pub struct Counters {
     queued: Vec<AtomicU64>,
     /// Samples that each writer's queue had no room for.
     shed: Vec<AtomicU64>,
+    /// Samples found in the journal that were not stored.
+    recovered: AtomicU64,
+    /// The journal in figures.
+    journal: Arc<Gauges>,
 }
 
 impl Counters {
@@ -309,6 +313,8 @@ impl Counters {
             json: AtomicU64::new(0),
             queued: (0..writers).map(|_| AtomicU64::new(0)).collect(),
             shed: (0..writers).map(|_| AtomicU64::new(0)).collect(),
+            recovered: AtomicU64::new(0),
+            journal: Arc::default(),
         })
     }
 
@@ -333,6 +339,17 @@ impl Counters {
     /// Adds samples that came by HTTP.
     pub fn add_json(&self, samples: u64) {
         self.json.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// Adds samples that an earlier run has left in the journal.
+    pub fn add_recovered(&self, samples: u64) {
+        self.recovered.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// The journal in figures.
+    #[must_use]
+    pub fn journal(&self) -> &Arc<Gauges> {
+        &self.journal
     }
 
     /// Samples went into a writer's queue.
@@ -398,7 +415,7 @@ impl Counters {
             rejected: intake.rejected,
             accepted: intake.accepted,
             json: self.json.load(Ordering::Relaxed),
-            recovered: 0,
+            recovered: self.recovered.load(Ordering::Relaxed),
             duplicate: intake.duplicate,
             stale: intake.stale,
             missed: intake.missed,

@@ -11,7 +11,8 @@
 //! | [`link`] | how each link did, interval by interval | I/O, clocks |
 //! | [`http`] | JSON samples in, figures out | the database |
 //! | [`queue`], [`chunk`] | carry samples to the writers | what is in them |
-//! | [`writer`] | batches and retries | frames |
+//! | [`journal`], [`feed`] | keep samples on disk until they are stored | what is in them |
+//! | [`writer`], [`poison`] | batches, retries, refused rows | frames |
 //! | [`batch`], [`copy`] | rows and ranges | connections |
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`state`] | files that outlive a run | what is in them |
@@ -22,11 +23,15 @@ pub mod chunk;
 pub mod config;
 pub mod copy;
 pub mod detect;
+pub mod feed;
 pub mod http;
 pub mod intake;
+pub mod journal;
 pub mod ledger;
 pub mod link;
+pub mod poison;
 pub mod queue;
+pub mod readiness;
 pub mod rejected;
 pub mod shutdown;
 pub mod socket;

@@ -96,6 +96,18 @@ impl Links {
         }
     }
 
+    /// Knows a stream from before: it gets rows from `now_us` on, also if it is silent.
+    pub fn know(&mut self, stream: (SpacecraftId, Apid), now_us: i64) {
+        self.links.push(Link::new(stream, now_us));
+    }
+
+    /// The row of the stream at `place` was told before.
+    pub fn was_told(&mut self, place: usize, at_us: i64) {
+        if let Some(link) = self.links.get_mut(place) {
+            link.reopen(at_us);
+        }
+    }
+
     /// Once a second: hands the rows that are due to `send`; where it says no, the interval goes
     /// on.
     pub fn rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {

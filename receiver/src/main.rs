@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use receiver::{
     config::{Cli, Command, Error, MigrateOptions},
-    station,
+    station::{self, Outcome},
     store::schema,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,13 +51,18 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
         }
     };
     tokio::spawn(end_at_once());
-    let report = station::run(options, stop).await?;
+    let Outcome { report, journal } = station::run(options, stop).await?;
     tracing::info!("{}", station::summary(&report.ledger));
-    if report.ledger.pending > 0 {
-        let pending = report.ledger.pending;
-        return Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout")));
+    let pending = report.ledger.pending;
+    match journal {
+        _ if pending == 0 => Ok(ExitCode::SUCCESS),
+        Some(folder) => {
+            let folder = folder.display();
+            tracing::warn!("{pending} samples wait in {folder} and are stored at the next start");
+            Ok(ExitCode::SUCCESS)
+        }
+        None => Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout"))),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Ends the program at a second signal: what is not stored by then is lost, and whoever asks twice

@@ -1,5 +1,8 @@
 //! The folder in which a station keeps what it has learned between runs: one file for each shard.
 //!
+//! A file begins with what it was learned from: the journal and the place in it up to which all
+//! samples of the shard were seen (magic `ORBLEARN`, two i64, little-endian).
+//!
 //! Guarantee: a file is whole, old or new, whatever happens meanwhile: it is written beside the old
 //! one, synchronised and put in its place. One that cannot be used is set aside, not deleted, and
 //! stops nothing. A folder belongs to one running station.
@@ -16,9 +19,19 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// How often each shard is written, one after the other: what is learned within minutes is learned
-/// again in as many, and a file of 1 MiB every few seconds is no load.
-pub const SAVE_PERIOD: Duration = Duration::from_secs(300);
+/// How often each shard is written, one after the other: with a journal, what was learned since is
+/// learned again from there after a crash, and so much of it has to be kept. A file of 1 MiB a second
+/// at most is no load.
+pub const SAVE_PERIOD: Duration = Duration::from_secs(60);
+
+/// What was learned came from all before a place in a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The journal's identity.
+    pub journal: i64,
+    /// The place.
+    pub number: i64,
+}
 
 /// A folder that is this station's own as long as this lives.
 #[derive(Debug)]
@@ -47,18 +60,24 @@ impl StateFolder {
         Ok(Self { path: path.to_owned(), octets_max, _lock: lock })
     }
 
-    /// Gives the shard's file to `take`, if there is one; what `take` refuses is set aside.
+    /// Gives the shard's file to `take`, if there is one, and returns since when it is; what `take`
+    /// refuses is set aside.
     pub fn load<E: std::error::Error + Send + Sync + 'static>(
         &self,
         shard: usize,
         take: impl FnOnce(&[u8]) -> Result<(), E>,
-    ) {
+    ) -> Option<Since> {
         let path = self.file(shard);
-        let taken = self.read(&path).and_then(|octets| match octets {
-            Some(octets) => take(&octets).map_err(anyhow::Error::new),
-            None => Ok(()),
+        let taken = self.read(&path).and_then(|octets| {
+            let Some(octets) = octets else { return Ok(None) };
+            let (since, learned) = Since::split(&octets).context("it is no such file")?;
+            take(learned)?;
+            Ok(Some(since))
         });
-        let Err(error) = taken else { return };
+        let error = match taken {
+            Ok(since) => return since,
+            Err(error) => error,
+        };
         let aside = path.with_extension("damaged");
         let shown = path.display();
         match fs::rename(&path, &aside) {
@@ -68,13 +87,15 @@ impl StateFolder {
             ),
             Err(_) => tracing::warn!("{shown} is not used: {error:#}"),
         }
+        None
     }
 
     /// Writes the shard's file.
-    pub fn save(&self, shard: usize, octets: &[u8]) -> io::Result<()> {
+    pub fn save(&self, shard: usize, since: Since, octets: &[u8]) -> io::Result<()> {
         let path = self.file(shard);
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
+        file.write_all(&since.head())?;
         file.write_all(octets)?;
         file.sync_all()?;
         fs::rename(&new, &path)
@@ -87,8 +108,9 @@ impl StateFolder {
             Err(error) => return Err(error.into()),
         };
         let mut octets = Vec::new();
-        file.take(self.octets_max + 1).read_to_end(&mut octets)?;
-        if octets.len() as u64 > self.octets_max {
+        let octets_max = self.octets_max + HEAD_OCTETS as u64;
+        file.take(octets_max + 1).read_to_end(&mut octets)?;
+        if octets.len() as u64 > octets_max {
             bail!("it is larger than {} octets", self.octets_max);
         }
         Ok(Some(octets))
@@ -99,7 +121,26 @@ impl StateFolder {
     }
 }
 
+impl Since {
+    fn head(self) -> [u8; HEAD_OCTETS] {
+        let mut head = [0; HEAD_OCTETS];
+        head[..8].copy_from_slice(MAGIC);
+        head[8..16].copy_from_slice(&self.journal.to_le_bytes());
+        head[16..].copy_from_slice(&self.number.to_le_bytes());
+        head
+    }
+
+    fn split(octets: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, learned) = octets.split_first_chunk::<HEAD_OCTETS>()?;
+        let number = |at: usize| Some(i64::from_le_bytes(*head[at..].first_chunk()?));
+        let since = Self { journal: number(8)?, number: number(16)? };
+        (&head[..8] == MAGIC).then_some((since, learned))
+    }
+}
+
 const LOCK: &str = "lock";
+const MAGIC: &[u8; 8] = b"ORBLEARN";
+const HEAD_OCTETS: usize = 24;
 
 #[cfg(test)]
 mod tests {
@@ -109,12 +150,15 @@ mod tests {
     #[error("not wanted")]
     struct NotWanted;
 
+    const SINCE: Since = Since { journal: -7, number: 9 };
+
     fn load(folder: &StateFolder, shard: usize) -> Option<Vec<u8>> {
         let mut found = None;
-        folder.load(shard, |octets| {
+        let since = folder.load(shard, |octets| {
             found = Some(octets.to_vec());
             if octets == b"bad" { Err(NotWanted) } else { Ok(()) }
         });
+        assert!(since.is_none_or(|since| since == SINCE));
         found
     }
 
@@ -124,20 +168,22 @@ mod tests {
         let path = folder.path().join("new/state");
         let state = StateFolder::open(&path, 5).unwrap();
         assert_eq!(load(&state, 3), None);
-        state.save(3, b"12345").unwrap();
-        state.save(4, b"123456").unwrap();
-        state.save(5, b"bad").unwrap();
+        state.save(3, SINCE, b"12345").unwrap();
+        state.save(4, SINCE, b"123456").unwrap();
+        state.save(5, SINCE, b"bad").unwrap();
+        fs::write(path.join("detect-07.state"), b"no such file").unwrap();
         for _ in 0..2 {
             assert_eq!(load(&state, 3).as_deref(), Some(&b"12345"[..]));
         }
         assert_eq!(load(&state, 4), None, "too large");
         assert_eq!(load(&state, 5).as_deref(), Some(&b"bad"[..]));
         assert_eq!(load(&state, 5), None);
-        for shard in ["04", "05"] {
+        assert_eq!(load(&state, 7), None);
+        for shard in ["04", "05", "07"] {
             assert!(path.join(format!("detect-{shard}.damaged")).exists());
         }
         fs::create_dir(path.join("detect-06.new")).unwrap();
-        assert!(state.save(6, b"1").is_err(), "and no more than that");
+        assert!(state.save(6, SINCE, b"1").is_err(), "and no more than that");
     }
 
     #[test]

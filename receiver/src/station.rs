@@ -8,39 +8,43 @@ use std::{
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail};
-use tokio_postgres::Config;
+use anyhow::{Context as _, anyhow};
+use crossbeam_channel::bounded;
 
 use crate::{
-    batch::{Limits, TimeWindow},
+    batch::{Form, Limits, TimeWindow},
     config::RunOptions,
-    detect,
-    http::{self, Door, Readiness},
+    feed::Feed,
+    http::{self, Door},
     intake::{Admission, Intake},
+    journal::Journal,
     ledger::{Counters, DetectCounts, Ledger, Report, StreamReport},
-    queue::{Inlet, SHARDS, queues},
+    queue::{Outlets, SHARDS, queues},
+    readiness::Readiness,
     shutdown::{Drain, Stopper, running},
     socket::Socket,
     spacecraft::SpacecraftSet,
-    store::{Identity, anomalies, schema},
+    store::Identity,
     track::StreamCounts,
-    writer::{Setup, Writer},
+    writer::{Setup, Watched, Writer},
 };
 
+mod database;
+mod journaling;
 mod listen;
 mod watching;
 
 use watching::Watching;
 
 /// Runs the station until `stop` ends or `--duration` is over; returns its report. Errors are of
-/// configuration, or of a database that did not come within `--database-wait`.
+/// configuration: a database that is not there is waited for, and what comes meanwhile is kept.
 pub async fn run(
     options: RunOptions,
     stop: impl Future<Output = &'static str>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Outcome> {
     let http = bind_http(options.http)?;
     let mut sockets = Vec::new();
     for &address in &options.listen {
@@ -49,35 +53,44 @@ pub async fn run(
     }
     let file = ReportFile::create(options.report.clone())?;
     let writers = options.writers.map_or_else(default_writers, usize::from);
-    let Watching { watches, folder } = watching::start(&options, writers)?;
-    let known = watches.iter().flatten().flat_map(detect::Watch::known_events).collect();
-    tokio::pin!(stop);
-    tokio::select! {
-        ready = database(&options, known) => ready?,
-        reason = &mut stop => {
-            tracing::info!("Stopping: {reason}, before the database was there");
-            return file.write(Ledger::default(), &[]);
-        }
-    }
+    let counters = Counters::new(writers);
+    let mut journal = journaling::open(&options, writers, counters.journal())?;
+    let place = journal.as_ref().map(|one| (one.folder(), one.identity(), one.next()));
+    let Watching { watched, folder } = watching::start(&options, writers, place)?;
+    let known = watched.iter().flatten().flat_map(|one| one.watch.known_events()).collect();
+    let identity = Identity {
+        station: options.station.clone(),
+        journal: journal.as_ref().map_or_else(rand::random, Journal::identity),
+    };
 
     let (stopper, drain) = running(options.drain_timeout);
-    let counters = Counters::new(writers);
-    let (outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
+    let (mut outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
+    let (feeds, keeping) = match &mut journal {
+        Some(journal) => {
+            let readers = journal.readers();
+            let feeds = inlets.into_iter().zip(readers);
+            let feeds = feeds.map(|(inlet, reader)| Feed::of_journal(inlet, reader)).collect();
+            (feeds, start_journal(journal, &mut outlets, &drain)?)
+        }
+        None => (inlets.into_iter().map(Feed::of_queue).collect(), Vec::new()),
+    };
+    let readiness = Arc::new(Readiness::default());
     let window = TimeWindow { past: options.time_past, future: options.time_future };
     let setup = Setup {
         database: options.database.database_url.clone(),
-        identity: Identity { station: options.station.clone(), journal: rand::random() },
+        identity,
         limits: Limits {
             rows_max: options.batch_rows.into(),
             octets_max: BATCH_OCTETS_MAX.max(options.batch_rows as usize * ROW_OCTETS),
             age_max: options.batch_age,
         },
-        window,
+        form: Form { station: options.station.clone(), window },
         counters: Arc::clone(&counters),
+        readiness: Arc::clone(&readiness),
         drain: drain.clone(),
         state: folder,
     };
-    let writers = start_writers(&setup, inlets, watches)?;
+    let attended = tokio::spawn(database::attend(options.clone(), known, Arc::clone(&readiness)));
     let spacecraft = options.spacecraft.unwrap_or_else(SpacecraftSet::all);
     let admission = Admission {
         spacecraft: spacecraft.clone(),
@@ -85,18 +98,20 @@ pub async fn run(
         sources: options.allow,
         rejected_per_second: options.rejected_per_second,
     };
-    let intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
+    let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
+    if let Some(journal) = &journal {
+        journaling::recall(journal, &mut intake, &setup.identity, &setup.database).await;
+    }
+    let writers = start_writers(&setup, feeds, watched)?;
     let listening = start_intake(intake, sockets, drain.clone())?;
-    let readiness = Arc::new(Readiness::default());
     let door = Door {
         outlets: Some(outlets).into(),
         counters: Arc::clone(&counters),
         spacecraft,
         window,
-        readiness: Arc::clone(&readiness),
+        readiness,
     };
     let served = tokio::spawn(http::serve(http, door, drain.clone()));
-    let watched = tokio::spawn(watch_database(setup.database, readiness));
     let told = Arc::new(Mutex::new(Told::default()));
     let telling = tokio::spawn(tell_progress(Arc::clone(&counters), Arc::clone(&told)));
     tracing::info!("Listening on port {}", options.http.port());
@@ -107,16 +122,30 @@ pub async fn run(
         () = any_ended(&listening, &writers) => Err(anyhow!("a thread has ended by itself")),
     };
     tracing::info!("Stopping: {}", reason.as_ref().unwrap_or(&"something is wrong"));
-    let finished = finish(&stopper, served, listening, writers).await;
+    let finished = finish(&stopper, served, (listening, keeping, writers)).await;
     telling.abort();
-    watched.abort();
+    attended.abort();
     tell(&counters, &told);
     // Whatever went wrong, the figures are written.
     let streams = finished.as_deref().unwrap_or_default();
     let report = file.write(counters.ledger(), streams)?;
+    let journal = journal.map(|journal| {
+        let folder = journal.folder().to_owned();
+        journal.finish();
+        folder
+    });
     finished?;
     reason?;
-    Ok(report)
+    Ok(Outcome { report, journal })
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its figures.
+    pub report: Report,
+    /// Where what is pending is kept, if there is a journal.
+    pub journal: Option<PathBuf>,
 }
 
 /// The report's file, opened before anything depends on it.
@@ -151,14 +180,20 @@ fn cannot_write(path: &Path) -> String {
 async fn finish(
     stopper: &Stopper,
     served: tokio::task::JoinHandle<()>,
-    listening: JoinHandle<io::Result<Vec<StreamCounts>>>,
-    writers: Vec<JoinHandle<()>>,
+    (listening, keeping, writers): (
+        JoinHandle<io::Result<Vec<StreamCounts>>>,
+        Vec<JoinHandle<()>>,
+        Vec<JoinHandle<()>>,
+    ),
 ) -> anyhow::Result<Vec<StreamCounts>> {
     stopper.stop();
     served.await.context("the HTTP server panicked")?;
     let ended = tokio::task::spawn_blocking(move || {
         let streams = listening.join().map_err(|_| anyhow!("the socket thread panicked"))?;
-        // The doors are gone and with them the sending ends: the writers finish what is queued.
+        // The doors are gone and with them the sending ends: what is queued is finished.
+        for thread in keeping {
+            thread.join().map_err(|_| anyhow!("a thread of the journal panicked"))?;
+        }
         for writer in writers {
             writer.join().map_err(|_| anyhow!("a writer thread panicked"))?;
         }
@@ -167,15 +202,37 @@ async fn finish(
     ended.await.context("the threads could not be joined")?
 }
 
+/// Lets all queues lead through the journal.
+fn start_journal(
+    journal: &Journal,
+    outlets: &mut Outlets,
+    drain: &Drain,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let (inlet, direct) = outlets.through_one();
+    let appender = journal.appender(inlet, outlets.lanes(), direct, drain.clone());
+    let (ends, ended) = bounded(1);
+    let keeper = journal.keeper(ended);
+    let append = move || {
+        appender.run();
+        drop(ends);
+    };
+    let appending = thread::Builder::new().name("journal".into()).spawn(append);
+    let keeping = thread::Builder::new().name("journal-sync".into()).spawn(move || keeper.run());
+    Ok(vec![
+        appending.context("cannot start the journal's thread")?,
+        keeping.context("cannot start the journal's second thread")?,
+    ])
+}
+
 fn start_writers(
     setup: &Setup,
-    inlets: Vec<Inlet>,
-    watches: Vec<Option<detect::Watch>>,
+    feeds: Vec<Feed>,
+    watched: Vec<Option<Watched>>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::new();
-    for (inlet, watch) in inlets.into_iter().zip(watches) {
-        let name = format!("writer-{}", inlet.writer);
-        let writer = Writer::new(setup.clone(), inlet, watch).context("cannot start a writer")?;
+    for (feed, watched) in feeds.into_iter().zip(watched) {
+        let name = format!("writer-{}", feed.lane().writer());
+        let writer = Writer::new(setup.clone(), feed, watched).context("cannot start a writer")?;
         let thread = thread::Builder::new().name(name).spawn(move || writer.run());
         threads.push(thread.context("cannot start a writer thread")?);
     }
@@ -209,71 +266,12 @@ fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
     })
 }
 
-/// Waits for the database, for a while, and checks its tables. Events that an earlier run has left
-/// open, and that this one does not know, are closed.
-async fn database(options: &RunOptions, known: Vec<i64>) -> anyhow::Result<()> {
-    let config = &options.database.database_url;
-    let start = Instant::now();
-    let mut backoff = DATABASE_BACKOFF_MIN;
-    let mut is_told = false;
-    loop {
-        let ready = async {
-            if options.migrate {
-                schema::migrate(&options.database, &options.periods).await?;
-            }
-            let checked = tokio::time::timeout(WATCH_TIMEOUT, schema::check(config)).await;
-            let has_timescaledb = checked.map_err(|_| schema::Error::Silent)??;
-            let closing = anomalies::close_unknown(config, &options.station, &known);
-            let closed = tokio::time::timeout(WATCH_TIMEOUT, closing).await;
-            let closed = closed.map_err(|_| schema::Error::Silent)??;
-            if closed > 0 {
-                tracing::info!("{closed} anomalies of an earlier run are closed");
-            }
-            Ok(has_timescaledb)
-        };
-        let error = match ready.await {
-            Ok(has_timescaledb) => {
-                tell_extension(has_timescaledb);
-                return Ok(());
-            }
-            Err(error @ (schema::Error::Database(_) | schema::Error::Silent)) => error,
-            Err(error) => return Err(error.into()),
-        };
-        if start.elapsed() + backoff >= options.database_wait {
-            let waited = humantime::format_duration(options.database_wait);
-            bail!("no usable database after {waited} (--database-wait): {error}");
-        }
-        if !is_told {
-            tracing::warn!("waiting for the database: {error}");
-            is_told = true;
-        }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(DATABASE_BACKOFF_MAX);
-    }
-}
-
 /// Says in one line what the tables are.
 pub fn tell_extension(has_timescaledb: bool) {
     if has_timescaledb {
         tracing::info!("TimescaleDB is there: the tables are hypertables");
     } else {
         tracing::info!("no TimescaleDB in this database: the tables are plain PostgreSQL");
-    }
-}
-
-/// Asks now and then whether the database is usable, for `/readyz`.
-async fn watch_database(config: Config, readiness: Arc<Readiness>) {
-    loop {
-        let wrong = match tokio::time::timeout(WATCH_TIMEOUT, schema::check(&config)).await {
-            Ok(Ok(_)) => None,
-            // What the server said stays in the log: this answer goes to anybody who asks.
-            Ok(Err(schema::Error::Database(_) | schema::Error::Silent)) | Err(_) => {
-                Some("database unreachable".into())
-            }
-            Ok(Err(error)) => Some(error.to_string()),
-        };
-        readiness.set(wrong);
-        tokio::time::sleep(WATCH_PERIOD).await;
     }
 }
 
@@ -370,8 +368,4 @@ const ROW_OCTETS: usize = 256;
 const WRITERS_FALLBACK: usize = 2;
 const WRITERS_DEFAULT_MAX: usize = 16;
 const _: () = assert!(WRITERS_DEFAULT_MAX <= SHARDS);
-const DATABASE_BACKOFF_MIN: Duration = Duration::from_millis(100);
-const DATABASE_BACKOFF_MAX: Duration = Duration::from_secs(2);
-const WATCH_PERIOD: Duration = Duration::from_secs(2);
-const WATCH_TIMEOUT: Duration = Duration::from_secs(5);
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);

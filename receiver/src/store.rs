@@ -17,15 +17,17 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::{
-    batch::Batch,
+    batch::{Batch, Rows},
     copy::{CopyBuffer, side, telemetry_copy},
     detect::Event,
+    queue::SHARDS,
 };
 
 /// A connection that is ready to store batches.
 pub struct Store {
     client: Client,
     claim: Statement,
+    positions: Statement,
     name_satellites: Statement,
     upsert_anomalies: Statement,
     /// One for each table of a batch, in its order.
@@ -48,7 +50,7 @@ impl Drop for Connection {
 pub struct Identity {
     /// The station's name.
     pub station: String,
-    /// One numbering of samples, drawn at random when it begins.
+    /// One numbering of chunks, drawn at random when it begins.
     pub journal: i64,
 }
 
@@ -71,9 +73,45 @@ pub enum Error {
     /// The server accepted the connection or the request, and then said nothing.
     #[error("the database does not answer")]
     Silent,
+    /// The schema has not been looked at yet.
+    #[error("the database has not been checked yet")]
+    Unchecked,
     /// The station was stopped, and its time to drain is over.
     #[error("the database did not answer within --drain-timeout")]
     OutOfTime,
+}
+
+/// What kind of error it is, and so what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The server or the way to it has a problem that may pass: to be tried again.
+    Passing,
+    /// It is about a row: without that the others can be stored.
+    Row,
+    /// Tables, rights or the like are not what they should be: to be mended by people, and tried
+    /// again until then.
+    Refusal,
+}
+
+impl Error {
+    /// By the class of SQLSTATE, never by the text.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self.sqlstate().and_then(|code| code.get(..2)) {
+            Some(class) if ROW_CLASSES.contains(&class) => Class::Row,
+            Some(class) if REFUSAL_CLASSES.contains(&class) => Class::Refusal,
+            _ => Class::Passing,
+        }
+    }
+
+    /// The server's code, if the error is the server's.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Database(error) => Some(error.code()?.code()),
+            _ => None,
+        }
+    }
 }
 
 impl Store {
@@ -91,6 +129,7 @@ impl Store {
         }
         Ok(Self {
             claim: client.prepare(CLAIM).await?,
+            positions: client.prepare(POSITIONS).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
             upsert_anomalies: client.prepare(anomalies::UPSERT).await?,
             copies,
@@ -122,18 +161,20 @@ impl Store {
     ) -> Result<u64, Error> {
         let mut transaction = self.client.transaction().await?;
         if !batch.is_empty() && !self::claim(&transaction, &self.claim, batch, who).await? {
-            // An attempt whose answer was lost has stored it, with the same events.
-            return Ok(0);
+            // None fits. If an attempt whose answer was lost has stored it, the same events are
+            // stored as well.
+            let stored = self::positions(&transaction, &self.positions, who).await?;
+            if batch.ranges().all(|(shard, range)| stored[shard] == range.next) {
+                return Ok(0);
+            }
+            return Err(Error::Conflict { claimed: 0, wanted: batch.ranges().count() as u64 });
         }
         if !batch.newcomers.is_empty() {
             let ids: Vec<i32> = batch.newcomers.iter().map(|id| id.number().into()).collect();
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
             transaction.execute(&self.name_satellites, &[&ids, &names]).await?;
         }
-        let tables = batch.tables.iter().chain(&batch.sides);
-        for (rows, statement) in tables.zip(&self.copies) {
-            copy(&transaction, statement, rows).await?;
-        }
+        copy_all(&transaction, &self.copies, &batch.rows).await?;
         let refused = if events.is_empty() {
             0
         } else {
@@ -143,6 +184,59 @@ impl Store {
         transaction.commit().await?;
         Ok(refused)
     }
+
+    /// Whether the database would take these rows; nothing is stored. After an error that is not
+    /// about the rows the connection is of no more use.
+    pub async fn would_take(&mut self, rows: &Rows) -> Result<(), Error> {
+        let tried = timeout(COMMIT_MAX, async {
+            let transaction = self.client.transaction().await?;
+            copy_all(&transaction, &self.copies, rows).await?;
+            transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
+            transaction.rollback().await
+        });
+        Ok(tried.await.map_err(|_| Error::Silent)??)
+    }
+
+    /// Up to which place each shard of a journal is stored.
+    pub async fn positions(&mut self, who: &Identity) -> Result<[i64; SHARDS], Error> {
+        let asked = timeout(COMMIT_MAX, async {
+            let transaction = self.client.transaction().await?;
+            positions(&transaction, &self.positions, who).await
+        });
+        Ok(asked.await.map_err(|_| Error::Silent)??)
+    }
+}
+
+/// Whether the database knows a journal: something of it has been stored.
+pub async fn knows(config: &Config, who: &Identity) -> Result<bool, Error> {
+    let (client, _connection) = connect(config).await?;
+    let known = "SELECT EXISTS (SELECT FROM ingest_batch WHERE station = $1 AND journal = $2)";
+    Ok(client.query_one(known, &[&who.station, &who.journal]).await?.get(0))
+}
+
+async fn positions(
+    transaction: &tokio_postgres::Transaction<'_>,
+    statement: &Statement,
+    who: &Identity,
+) -> Result<[i64; SHARDS], tokio_postgres::Error> {
+    let mut positions = [0; SHARDS];
+    for row in transaction.query(statement, &[&who.station, &who.journal]).await? {
+        if let Some(position) = positions.get_mut(row.get::<_, i16>(0) as usize) {
+            *position = row.get(1);
+        }
+    }
+    Ok(positions)
+}
+
+async fn copy_all(
+    transaction: &tokio_postgres::Transaction<'_>,
+    statements: &[Statement],
+    rows: &Rows,
+) -> Result<(), tokio_postgres::Error> {
+    for (rows, statement) in rows.tables.iter().chain(&rows.sides).zip(statements) {
+        copy(transaction, statement, rows).await?;
+    }
+    Ok(())
 }
 
 /// Claims the ranges of a batch; false when they have been claimed before.
@@ -155,10 +249,10 @@ async fn claim(
     let ranges: Vec<_> = batch.ranges().collect();
     let shards: Vec<i16> = ranges.iter().map(|(shard, _)| *shard as i16).collect();
     let first: Vec<i64> = ranges.iter().map(|(_, range)| range.first).collect();
-    let entries: Vec<i64> = ranges.iter().map(|(_, range)| range.entries).collect();
+    let next: Vec<i64> = ranges.iter().map(|(_, range)| range.next).collect();
     let samples: Vec<i64> = ranges.iter().map(|(_, range)| range.samples).collect();
     let claimed = transaction
-        .execute(statement, &[&who.station, &who.journal, &shards, &first, &entries, &samples])
+        .execute(statement, &[&who.station, &who.journal, &shards, &first, &next, &samples])
         .await?;
     match (claimed, ranges.len() as u64) {
         (0, _) => Ok(false),
@@ -218,13 +312,13 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
     format!("{} (SQLSTATE {})", server.message(), server.code().code())
 }
 
-/// Moves each shard's position from the range's first entry to behind its last. A shard whose
+/// Moves each shard's position from where the range begins to behind its last chunk. A shard whose
 /// position is another is left alone, and not counted.
 const CLAIM: &str = "
     INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
-    SELECT $1, $2, shard, first + entries, samples
+    SELECT $1, $2, shard, behind, samples
     FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS claim (shard, first, entries, samples)
+        AS claim (shard, first, behind, samples)
     ON CONFLICT (station, journal, shard) DO UPDATE
     SET next = excluded.next,
         samples = ledger.samples + excluded.samples,
@@ -234,11 +328,18 @@ const CLAIM: &str = "
         FROM unnest($3::smallint[], $4::bigint[]) AS claim (shard, first)
         WHERE claim.shard = ledger.shard)";
 
+const POSITIONS: &str = "SELECT shard, next FROM ingest_batch WHERE station = $1 AND journal = $2";
+
 const NAME_SATELLITES: &str = "
     INSERT INTO satellite (spacecraft_id, name)
     SELECT * FROM unnest($1::int[], $2::text[])
     ON CONFLICT DO NOTHING";
 
+/// Data exception, integrity constraint violation.
+const ROW_CLASSES: [&str; 2] = ["22", "23"];
+/// Feature not supported, invalid authorization, invalid catalogue name, invalid schema name, syntax
+/// error or access rule violation.
+const REFUSAL_CLASSES: [&str; 5] = ["0A", "28", "3D", "3F", "42"];
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
 /// Ends a binary COPY: a row of −1 fields.

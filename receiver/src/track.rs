@@ -8,6 +8,7 @@
 //! reboots. Bounded: [`BYTES_PER_STREAM_MAX`] a stream, `satellites_max` × APIDs streams, and
 //! [`ENDED_MAX`] summaries of boots that are over.
 
+mod state;
 mod window;
 
 use protocol::{Apid, KINDS, SpacecraftId, Telemetry};
@@ -134,16 +135,26 @@ impl Tracker {
         Tracked { stream: number, verdict, is_reset: true }
     }
 
-    /// The counts of every stream and boot, in order of spacecraft, APID and time of the boot.
+    /// The counts of every stream and boot that was heard, in order of spacecraft, APID and time of
+    /// the boot.
     #[must_use]
     pub fn summary(&self) -> Vec<StreamCounts> {
         let live = self.streams.iter().flat_map(|stream| {
             let boots = stream.previous.as_deref().into_iter().chain([&stream.current]);
             boots.map(|boot| boot.summary(stream.spacecraft, stream.apid))
         });
+        let live = live.filter(|stream| stream.counts != Counts::default());
         let mut summary: Vec<_> = self.ended.iter().copied().chain(live).collect();
         summary.sort_by_key(|counts| (counts.spacecraft, counts.apid));
         summary
+    }
+
+    /// The number of a stream that has been heard.
+    #[must_use]
+    pub fn find(&self, spacecraft: SpacecraftId, apid: Apid) -> Option<usize> {
+        let place = KINDS.iter().position(|kind| kind.apid == apid)?;
+        let number = self.index[place * SPACECRAFT + usize::from(spacecraft.number())];
+        (number != NO_STREAM).then_some(number as usize)
     }
 
     fn is_known(&self, spacecraft: SpacecraftId) -> bool {

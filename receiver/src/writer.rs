@@ -1,8 +1,11 @@
-//! A writer: takes chunks from its queue, gathers them into batches and stores those, in order and
+//! A writer: takes chunks from its feed, gathers them into batches and stores those, in order and
 //! for as long as it takes. One thread, one connection.
 //!
 //! What becomes a row passes the writer's detectors, and what those find is stored with the batch
 //! of the rows. So events come in the order of the samples, and exactly once as they do.
+
+mod saving;
+mod trouble;
 
 use std::{
     sync::Arc,
@@ -10,22 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::RecvTimeoutError;
 use rand::RngExt as _;
 use tokio_postgres::Config;
 
 use crate::{
-    batch::{Batch, Limits, TimeWindow},
+    batch::{Batch, Form, Limits, Put},
     chunk::{Chunk, Entry},
     detect::Watch,
+    feed::{Feed, Next},
     ledger::{Counters, WriterCounts},
-    queue::{Inlet, SHARDS},
+    poison,
+    queue::{SHARDS, shards_of},
+    readiness::Readiness,
     shutdown::Drain,
     socket::now_us,
-    spacecraft::SpacecraftSet,
-    state::{SAVE_PERIOD, StateFolder},
-    store::{Error, Identity, Store},
+    state::StateFolder,
+    store::{Class, Error, Identity, Store},
 };
+use saving::Saving;
+use trouble::Trouble;
 
 /// What all writers share.
 #[derive(Clone)]
@@ -36,28 +42,39 @@ pub struct Setup {
     pub identity: Identity,
     /// When a batch is closed.
     pub limits: Limits,
-    /// Which samples are quarantined.
-    pub window: TimeWindow,
+    /// How rows are made.
+    pub form: Form,
     /// Where counts are published.
     pub counters: Arc<Counters>,
+    /// Whether writers may begin, and what is wrong if they fail.
+    pub readiness: Arc<Readiness>,
     /// Until when to go on after a stop.
     pub drain: Drain,
     /// Where the detectors' state is kept, if it is.
     pub state: Option<Arc<StateFolder>>,
 }
 
+/// A writer's detectors, and what they know already.
+pub struct Watched {
+    /// The detectors.
+    pub watch: Watch,
+    /// By shard: chunks before this place were seen in an earlier run.
+    pub seen: [i64; SHARDS],
+}
+
 /// A writer's state.
 pub struct Writer {
     setup: Setup,
-    inlet: Inlet,
+    feed: Feed,
+    writer: usize,
     runtime: tokio::runtime::Runtime,
     store: Option<Store>,
     batch: Batch,
+    /// Samples of the batch that no journal keeps.
+    unkept: u64,
     counts: WriterCounts,
-    /// Spacecraft whose names are stored.
-    named: SpacecraftSet,
     /// The detectors, unless they are switched off.
-    watch: Option<Watch>,
+    watched: Option<Watched>,
     /// When the watch was told the time last.
     ticked: Instant,
     saving: Saving,
@@ -65,18 +82,25 @@ pub struct Writer {
 
 impl Writer {
     /// A writer that has not connected yet.
-    pub fn new(setup: Setup, inlet: Inlet, watch: Option<Watch>) -> std::io::Result<Self> {
+    pub fn new(setup: Setup, mut feed: Feed, watched: Option<Watched>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let saving = Saving::new(&setup, inlet.writer);
+        let writer = feed.lane().writer();
+        let saving = Saving::new(&setup, writer);
+        if let Some(reader) = feed.journal().filter(|_| watched.is_none() || setup.state.is_none())
+        {
+            // Nothing of what is stored is needed for what detectors know.
+            reader.learned(i64::MAX);
+        }
         Ok(Self {
+            batch: Batch::new(shards_of(writer, setup.counters.writers())),
             setup,
-            inlet,
+            feed,
+            writer,
             runtime,
             store: None,
-            batch: Batch::new(),
+            unkept: 0,
             counts: WriterCounts::default(),
-            named: SpacecraftSet::none(),
-            watch,
+            watched,
             ticked: Instant::now(),
             saving,
         })
@@ -84,43 +108,80 @@ impl Writer {
 
     /// Works until the doors are closed and all is stored, or the time to drain is over.
     pub fn run(mut self) {
-        self.work();
-        if let Some(watch) = &self.watch {
-            self.saving.save_all(watch);
+        let is_done = self.resume() && self.work();
+        if !is_done {
+            self.give_up();
+        }
+        if let Some(Watched { watch, .. }) = &self.watched {
+            self.saving.save_all(watch, &mut self.feed);
         }
     }
 
-    fn work(&mut self) {
-        if let Some(watch) = &mut self.watch {
+    /// Goes to where the database says that storing has come to; false when it did not answer in the
+    /// time there was.
+    fn resume(&mut self) -> bool {
+        if self.feed.journal().is_none() {
+            return true;
+        }
+        let known = self.insist(async |store, identity, _batch| store.positions(identity).await);
+        // All that is there is a backlog, as long as nothing else is known.
+        let positions = known.unwrap_or([i64::MIN; SHARDS]);
+        self.batch.resume(&positions);
+        let own = shards_of(self.writer, self.setup.counters.writers());
+        let least = |places: &[i64; SHARDS]| {
+            let own = (0..SHARDS).filter(|shard| own & (1 << shard) != 0);
+            own.map(|shard| places[shard]).min().unwrap_or_default()
+        };
+        let stored = least(&positions);
+        let seen = self.watched.as_ref().map_or(i64::MAX, |watched| least(&watched.seen));
+        let Some(reader) = self.feed.journal() else { return true };
+        reader.seek(stored);
+        let found = reader.backlog(&positions);
+        reader.seek(stored.min(seen));
+        self.feed.lane().recovered(found);
+        if found > 0 {
+            tracing::info!("{found} samples of an earlier run wait in the journal");
+        }
+        known.is_some()
+    }
+
+    /// False when there was no time left.
+    fn work(&mut self) -> bool {
+        if let Some(Watched { watch, .. }) = &mut self.watched {
             watch.excuse_silence(now_us());
         }
         loop {
             let now = Instant::now();
             let wait = self.batch.due_in(&self.setup.limits, now).unwrap_or(TICK_PERIOD);
-            match self.inlet.chunks.recv_timeout(wait) {
-                Ok(chunk) => self.take(chunk),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            match self.feed.next(wait) {
+                Next::Chunk(chunk) => self.take(chunk),
+                Next::Nothing => {}
+                Next::Closed => break,
             }
             self.tick();
             let is_due = self.batch.is_due(&self.setup.limits, Instant::now());
             if (is_due || (self.batch.is_empty() && self.has_news())) && !self.store_batch() {
-                return;
+                return false;
             }
-            if let Some(watch) = self.watch.as_ref().filter(|_| self.batch.is_empty()) {
-                self.saving.save_one(watch);
+            if self.batch.is_empty() {
+                self.feed.stored();
+                if let Some(Watched { watch, .. }) = &self.watched {
+                    self.saving.save_one(watch, &mut self.feed);
+                }
             }
         }
-        if !self.batch.is_empty() || self.has_news() {
-            self.store_batch();
+        let is_done = (self.batch.is_empty() && !self.has_news()) || self.store_batch();
+        if is_done {
+            self.feed.stored();
         }
+        is_done
     }
 
     /// Lets the watch find who is silent, as long as the writer has heard all that has come.
     fn tick(&mut self) {
         let since = self.ticked.elapsed();
-        let Some(watch) = &mut self.watch else { return };
-        if since < TICK_PERIOD || !self.inlet.chunks.is_empty() {
+        let Some(Watched { watch, .. }) = &mut self.watched else { return };
+        if since < TICK_PERIOD || !self.feed.is_empty() {
             return;
         }
         if since > DEAF_AFTER {
@@ -133,80 +194,110 @@ impl Writer {
 
     /// Whether there are events to be stored.
     fn has_news(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::has_changes)
+        self.watched.as_ref().is_some_and(|watched| watched.watch.has_changes())
     }
 
     fn take(&mut self, chunk: Chunk) {
-        let now = Instant::now();
-        for entry in chunk.entries() {
-            if let Entry::Sample(record) = &entry
-                && self.named.insert(record.spacecraft())
-            {
-                self.batch.newcomers.push(record.spacecraft());
-            }
-            let is_row =
-                self.batch.push(&entry, &self.setup.identity.station, &self.setup.window, now);
-            if let (true, Entry::Sample(record), Some(watch)) = (is_row, &entry, &mut self.watch) {
+        let (place, before) = (chunk.place(), self.batch.samples());
+        let Self { batch, setup, watched, .. } = self;
+        batch.push(&chunk, &setup.form, Instant::now(), |entry, put| {
+            let (Some(Watched { watch, seen }), Entry::Sample(record)) = (&mut *watched, entry)
+            else {
+                return;
+            };
+            let is_row = match put {
+                Put::Row => true,
+                // An earlier run has stored it, but its detectors did not live to remember it.
+                Put::Stored => !setup.form.window.refuses(record),
+                Put::Beside | Put::NotOwn => false,
+            };
+            if is_row && place >= seen[entry.shard()] {
                 watch.take(record);
             }
-        }
+        });
         // What the batch holds, not what the chunk says: an entry that could not be read shows as a
         // residual of the ledger.
         self.counts.batched = self.batch.samples();
         self.publish();
-        self.setup.counters.dequeued(self.inlet.writer, chunk.samples());
-        self.inlet.pool.give_back(chunk);
+        let samples = self.batch.samples() - before;
+        if chunk.is_copy() {
+            self.feed.lane().dequeued(samples);
+        } else {
+            self.unkept += samples;
+            self.feed.lane().dequeued(chunk.samples());
+        }
+        self.feed.done(chunk);
     }
 
     /// Stores the batch, however often that has to be tried; false when there is no time left.
     fn store_batch(&mut self) -> bool {
-        let mut backoff = BACKOFF_MIN;
-        let mut trouble: Option<Trouble> = None;
-        let unstored = loop {
-            let error = match self.try_store() {
-                Ok(unstored) => break unstored,
-                Err(error) => error,
-            };
-            self.store = None;
-            let trouble = trouble.get_or_insert_with(Trouble::default);
-            if self.setup.drain.is_over() {
-                let (samples, cause) = (self.batch.samples(), trouble.cause(&error));
-                tracing::error!("gave up, {samples} samples are not stored: {cause}");
-                return false;
-            }
-            trouble.tell(&error);
-            // Jitter, so that the writers do not all come back at the same instant.
-            let pause = rand::rng().random_range(backoff / 2..=backoff);
-            thread::sleep(pause.min(self.setup.drain.left()));
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        };
-        if let Some(trouble) = trouble {
-            tracing::info!("storing again after {:.1?}", trouble.since.elapsed());
-        }
-        self.counts.committed += self.batch.stored();
+        let events = self.watched.iter().flat_map(|one| one.watch.changes().cloned());
+        let events: Vec<_> = events.collect();
+        let events: Vec<_> = events.iter().collect();
+        let stored = self
+            .insist(async |store, identity, batch| store.commit(batch, &events, identity).await);
+        let Some(unstored) = stored else { return false };
+        self.counts.committed += self.batch.rows.stored();
         self.counts.batches += u64::from(!self.batch.is_empty());
-        self.counts.quarantined += self.batch.quarantined();
+        self.counts.quarantined += self.batch.rows.quarantined();
         self.counts.batched = 0;
         self.counts.detect.unstored += unstored;
-        if let Some(watch) = &mut self.watch {
+        if let Some(Watched { watch, .. }) = &mut self.watched {
             // Nothing was taken between the attempts: whichever has stored them, these they were.
             watch.forget_changes();
         }
+        self.unkept = 0;
         self.batch.advance();
+        self.feed.stored();
         self.publish();
         true
     }
 
-    fn try_store(&mut self) -> Result<u64, Error> {
-        let Setup { database, identity, drain, .. } = &self.setup;
+    /// Does something with the database, however often that has to be tried; none when there is no
+    /// time left. Rows that the database does not take are set aside.
+    fn insist<T>(
+        &mut self,
+        ask: impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+    ) -> Option<T> {
+        let mut trouble = Trouble::default();
+        loop {
+            let error = match self.attempt(&ask) {
+                Ok(answer) => {
+                    trouble.over(&self.setup.readiness, self.writer);
+                    return Some(answer);
+                }
+                Err(error) => error,
+            };
+            if error.class() == Class::Row && self.set_aside(&error) {
+                continue;
+            }
+            self.store = None;
+            if self.setup.drain.is_over() {
+                trouble.end(&error, self.batch.samples());
+                return None;
+            }
+            let pause = trouble.goes_on(&error, &self.setup.readiness, self.writer);
+            // Jitter, so that the writers do not all come back at the same instant.
+            let pause = rand::rng().random_range(pause / 2..=pause);
+            thread::sleep(pause.min(self.setup.drain.left()));
+        }
+    }
+
+    fn attempt<T>(
+        &mut self,
+        ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Setup { database, identity, drain, readiness, .. } = &self.setup;
+        if !readiness.is_checked() {
+            return Err(Error::Unchecked);
+        }
         let (store, batch) = (&mut self.store, &self.batch);
-        let events: Vec<_> = self.watch.iter().flat_map(Watch::changes).collect();
         let attempt = async {
             let store = match store {
                 Some(store) => store,
                 None => store.insert(Store::connect(database).await?),
             };
-            store.commit(batch, &events, identity).await
+            ask(store, identity, batch).await
         };
         self.runtime.block_on(async {
             // A server that does not answer must not keep the station from ending.
@@ -217,103 +308,46 @@ impl Writer {
         })
     }
 
-    fn publish(&mut self) {
-        self.counts.detect.watch = self.watch.as_ref().map(Watch::counts).unwrap_or_default();
-        self.setup.counters.publish_writer(self.inlet.writer, self.counts);
-    }
-}
-
-/// Keeps what the detectors have learned: one shard after the other, so that none of the pauses is
-/// long.
-struct Saving {
-    folder: Option<Arc<StateFolder>>,
-    /// The writer's shards, and which is next.
-    shards: Vec<usize>,
-    next: usize,
-    due: Instant,
-    /// Whether the last file could not be written, which is said once.
-    is_failing: bool,
-}
-
-impl Saving {
-    fn new(setup: &Setup, writer: usize) -> Self {
-        let writers = setup.counters.writers();
-        let shards: Vec<_> = (writer..SHARDS).step_by(writers).collect();
-        let folder = setup.state.clone();
-        Self { folder, shards, next: 0, due: Instant::now() + SAVE_PERIOD, is_failing: false }
-    }
-
-    /// Saves the next shard if it is time for it.
-    fn save_one(&mut self, watch: &Watch) {
-        if self.due > Instant::now() {
-            return;
-        }
-        self.due = Instant::now() + SAVE_PERIOD / self.shards.len().max(1) as u32;
-        self.next = (self.next + 1) % self.shards.len().max(1);
-        self.save(watch, self.shards[self.next]);
-    }
-
-    fn save_all(&mut self, watch: &Watch) {
-        for place in 0..self.shards.len() {
-            self.save(watch, self.shards[place]);
+    /// Sets the rows aside that the database does not take; false if there are none, or if that
+    /// cannot be found out now.
+    fn set_aside(&mut self, error: &Error) -> bool {
+        // The transaction has ended with the error.
+        let Some(store) = &mut self.store else { return false };
+        let form = &self.setup.form;
+        match self.runtime.block_on(poison::find(store, &self.batch, form)) {
+            Ok(poison) if !poison.is_empty() => {
+                let rows = poison.len();
+                tracing::error!("{rows} rows are set aside, the database refuses them: {error}");
+                self.batch.set_aside(&poison, form);
+                true
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 
-    fn save(&mut self, watch: &Watch, shard: usize) {
-        let Some(folder) = &self.folder else { return };
-        let saved = match watch.snapshot(shard) {
-            Ok(None) => Ok(()),
-            Ok(Some(octets)) => folder.save(shard, &octets).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+    /// There is no time left. What the journal has stays in it; what only this process has is lost.
+    fn give_up(&mut self) {
+        let unkept = match self.feed.journal() {
+            // Without a journal it is reported as pending, and the end is an error.
+            None => 0,
+            Some(_) => std::mem::take(&mut self.unkept),
         };
-        if let Err(error) = &saved
-            && !self.is_failing
-        {
-            tracing::warn!("what the detectors have learned cannot be kept: {error}");
-        }
-        self.is_failing = saved.is_err();
+        self.counts.batched = self.batch.samples() - unkept;
+        self.feed.lane().enqueued(unkept);
+        self.feed.lane().lost(unkept);
+        self.feed.give_up();
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let watch = self.watched.as_ref().map(|watched| watched.watch.counts());
+        self.counts.detect.watch = watch.unwrap_or_default();
+        self.setup.counters.publish_writer(self.writer, self.counts);
     }
 }
 
-/// Why storing fails, told when it begins, when it changes and now and then.
-struct Trouble {
-    since: Instant,
-    told: Instant,
-    cause: String,
-}
-
-impl Default for Trouble {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { since: now, told: now, cause: String::new() }
-    }
-}
-
-impl Trouble {
-    fn tell(&mut self, error: &Error) {
-        let cause = error.to_string();
-        if cause != self.cause || self.told.elapsed() >= TELL_PERIOD {
-            tracing::error!("cannot store, will try again: {cause}");
-            self.told = Instant::now();
-            self.cause = cause;
-        }
-    }
-
-    /// The last error that says more than that time is over.
-    fn cause(&self, error: &Error) -> String {
-        match error {
-            Error::OutOfTime if !self.cause.is_empty() => self.cause.clone(),
-            error => error.to_string(),
-        }
-    }
-}
-
-/// How often a lasting error is repeated in the log.
-const TELL_PERIOD: Duration = Duration::from_secs(30);
 /// How often the detectors are told the time, also when nothing comes.
 const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// A writer that has not come to that for so long was busy with the database, and what was sent
 /// meanwhile may have found no room: nobody is to be called silent for it.
 const DEAF_AFTER: Duration = Duration::from_secs(5);
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);

@@ -51,8 +51,8 @@ fn the_hot_path_does_not_allocate() {
             // What the writers do, so that chunks go round.
             for inlet in &inlets {
                 for chunk in inlet.chunks.try_iter() {
-                    counters.dequeued(inlet.writer, chunk.samples());
-                    inlet.pool.give_back(chunk);
+                    inlet.lane.dequeued(chunk.samples());
+                    inlet.lane.give_back(chunk);
                 }
             }
         }

@@ -43,12 +43,21 @@ pub fn copies() -> [String; SIDES] {
 
 impl CopyBuffer {
     /// Appends a row of `quarantine`.
-    pub fn push_quarantine(&mut self, record: &Record<'_>, station: &str, reason: &str) {
+    pub fn push_quarantine(
+        &mut self,
+        record: &Record<'_>,
+        station: &str,
+        reason: &str,
+        sqlstate: Option<&str>,
+    ) {
         self.start_row(QUARANTINE_COLUMNS.len());
         self.timestamp(record.received_us);
         self.text(station);
         self.text(reason);
-        self.null();
+        match sqlstate {
+            Some(sqlstate) => self.text(sqlstate),
+            None => self.null(),
+        }
         match &record.sample {
             Sample::Frame(frame) => self.bytes(frame.octets()),
             Sample::Sparse(sample) => self.bytes(sample.to_json().to_string().as_bytes()),

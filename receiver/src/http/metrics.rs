@@ -1,7 +1,13 @@
 //! The ledger in the Prometheus text format. Labels come from this program alone, never from what
 //! was received.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -10,14 +16,17 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::ledger::{Counters, DetectCounts, Ledger};
+use crate::{
+    journal::Gauges,
+    ledger::{Counters, DetectCounts, Ledger},
+};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The counters as text.
 pub(super) fn encode(counters: &Counters) -> String {
     let (ledger, shed, detect) = (counters.ledger(), counters.shed(), counters.detect());
-    text(Snapshot { ledger, shed, detect })
+    text(Snapshot { ledger, shed, detect, journal: Arc::clone(counters.journal()) })
 }
 
 fn text(snapshot: Snapshot) -> String {
@@ -35,11 +44,13 @@ struct Snapshot {
     /// By writer.
     shed: Vec<u64>,
     detect: DetectCounts,
+    journal: Arc<Gauges>,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self { ledger, detect: DetectCounts { watch, unstored }, .. } = self;
+        let Self { ledger, detect: DetectCounts { watch, unstored }, journal, .. } = self;
+        let of = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         for (name, help, value) in [
             ("datagrams", "Datagrams received", ledger.datagrams),
             ("bytes", "Octets received", ledger.bytes),
@@ -61,6 +72,14 @@ impl Collector for Snapshot {
             ("detect_opened", "Anomalies opened", watch.opened),
             ("detect_refused", "Anomalies for which too many were open", watch.refused),
             ("detect_unstored", "Changes of anomalies that the database refused", *unstored),
+            ("journal_records", "Records written to the journal", of(&journal.records)),
+            ("journal_syncs", "Times that the journal was synchronised", of(&journal.syncs)),
+            ("journal_failures", "Operations on the journal that failed", of(&journal.failures)),
+            ("journal_bypassed", "Samples that could not be journaled", of(&journal.bypassed)),
+            ("journal_damaged", "Places of the journal that cannot be read", of(&journal.damaged)),
+            ("journal_missing", "Records that the journal lacks", of(&journal.missing)),
+            ("journal_torn_bytes", "Octets of unfinished last writes", of(&journal.torn)),
+            ("journal_set_aside", "Files of the journal set aside", of(&journal.set_aside)),
         ] {
             let counter = ConstCounter::new(value);
             let name = format!("{PREFIX}{name}");
@@ -71,6 +90,14 @@ impl Collector for Snapshot {
             ("pending", "Samples on their way", ledger.pending),
             ("lost", "Counts missed that have not come late", ledger.lost),
             ("detect_limits_only", "Satellites beyond the detectors' memory", watch.limits_only),
+            ("journal_bytes", "Octets of the journal's files", of(&journal.octets)),
+            (
+                "journal_unstored_bytes",
+                "Octets of those with samples to store",
+                of(&journal.unstored),
+            ),
+            ("journal_failing", "1 while the journal cannot be written", of(&journal.is_failing)),
+            ("journal_size_bytes", "How large the journal may get", of(&journal.octets_max)),
         ] {
             let gauge = ConstGauge::new(value.cast_signed());
             let name = format!("{PREFIX}{name}");
@@ -107,7 +134,10 @@ mod tests {
         ledger.rejected.crc_mismatch = 5;
         let mut detect = DetectCounts { unstored: 6, ..DetectCounts::default() };
         detect.watch.limits_only = 8;
-        let text = text(Snapshot { ledger: ledger.clone(), shed: vec![0, 4], detect });
+        let journal = Arc::new(Gauges::default());
+        journal.damaged.store(9, Ordering::Relaxed);
+        let text = text(Snapshot { ledger: ledger.clone(), shed: vec![0, 4], detect, journal });
+        assert!(text.contains("orbitstream_journal_damaged_total 9"), "{text}");
         assert!(text.contains("orbitstream_detect_unstored_total 6"), "{text}");
         assert!(text.contains("orbitstream_detect_limits_only 8"), "{text}");
         assert!(text.contains("orbitstream_frames_total 7"), "{text}");

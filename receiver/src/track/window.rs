@@ -77,6 +77,26 @@ impl Window {
         Verdict::Next
     }
 
+    /// Appends what it remembers, little-endian: newest (u32), counts heard (u32), the bits (u64 each).
+    pub(super) fn state(&self, octets: &mut Vec<u8>) {
+        octets.extend_from_slice(&self.newest.value().to_le_bytes());
+        octets.extend_from_slice(&self.heard.to_le_bytes());
+        octets.extend(self.came.iter().flat_map(|word| word.to_le_bytes()));
+    }
+
+    /// What [`Self::state`] has appended, and what follows it.
+    pub(super) fn restored(octets: &[u8]) -> Option<(Self, &[u8])> {
+        let (newest, octets) = octets.split_first_chunk()?;
+        let (heard, octets) = octets.split_first_chunk()?;
+        let (words, octets) = octets.split_at_checked(WORDS * 8)?;
+        let (words, _) = words.as_chunks();
+        let mut came = [0; WORDS];
+        came.iter_mut().zip(words).for_each(|(word, octets)| *word = u64::from_le_bytes(*octets));
+        let newest = Sequence::new(u32::from_le_bytes(*newest));
+        let heard = u32::from_le_bytes(*heard).min(WINDOW_COUNTS);
+        Some((Self { newest, heard, came }, octets))
+    }
+
     fn advance(&mut self, sequence: Sequence, steps: u32) -> Verdict {
         if steps >= WINDOW_COUNTS {
             self.came = [0; WORDS];

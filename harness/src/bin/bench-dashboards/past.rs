@@ -26,6 +26,17 @@ const HEALTH_OF_TEN: f64 = 9.0;
 impl Past {
     pub(crate) fn make(&self, cluster: &Cluster, database: &str) -> Result<()> {
         let sql = |text: String| cluster.sql(database, &text);
+        // What policies do meanwhile would be in the way of the same done here.
+        let policies = |is_on: bool| {
+            let text = format!(
+                "SELECT count(*)
+                 FROM timescaledb_information.jobs AS job,
+                      alter_job(job.job_id, scheduled => {is_on})
+                 WHERE job.job_id >= 1000"
+            );
+            if cluster.has_timescaledb() { sql(text).map(drop) } else { Ok(()) }
+        };
+        policies(false)?;
         sql(format!(
             "INSERT INTO satellite
              SELECT id, 'SAT-' || lpad(id::text, greatest(2, length(id::text)), '0')
@@ -44,7 +55,7 @@ impl Past {
                     // Of chunks so small it warns that they do not get smaller.
                     sql(format!(
                         "SET client_min_messages = error;
-                         SELECT count(compress_chunk(chunk))
+                         SELECT count(compress_chunk(chunk, if_not_compressed => true))
                          FROM show_chunks('{table}', older_than => INTERVAL '1 day') AS chunk"
                     ))?;
                 }
@@ -78,6 +89,7 @@ impl Past {
                 }
             }
         }
+        policies(true)?;
         sql("VACUUM ANALYZE".into())?;
         sql("CHECKPOINT".into())?;
         Ok(())

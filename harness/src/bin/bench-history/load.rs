@@ -53,7 +53,7 @@ fn copy(cluster: &Cluster, mut month: Month) -> Result<u64> {
     let (to_store, filled) = sync_channel::<(Batch, i64)>(1);
     let (give_back, free) = sync_channel::<(Batch, i64)>(BATCHES);
     for journal in 0..BATCHES {
-        give_back.send((Batch::new(), journal as i64))?;
+        give_back.send((Batch::new(u64::MAX), journal as i64))?;
     }
     let maker = thread::spawn(move || -> Result<()> {
         for (mut batch, journal) in free {

@@ -10,8 +10,8 @@ use anyhow::{Result, bail, ensure};
 use protocol::{Datagram, Frame};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use receiver::batch::{Batch, TimeWindow};
-use receiver::chunk::{Entry, Record, Sample};
+use receiver::batch::{Batch, Form, TimeWindow};
+use receiver::chunk::Chunk;
 use receiver::link::Links;
 use receiver::track::Tracker;
 use satsim::constellation::{Constellation, Origin};
@@ -32,6 +32,9 @@ pub(crate) struct Month {
     link_us: i64,
     next_links_us: i64,
     next_frame: u64,
+    form: Form,
+    chunk: Chunk,
+    chunks: i64,
 }
 
 /// Name of the station that hears it.
@@ -59,31 +62,54 @@ impl Month {
             link_us,
             next_links_us: start_us + link_us,
             next_frame: 0,
+            form: Form { station: STATION.into(), window: WINDOW },
+            chunk: Chunk::new(),
+            chunks: 0,
         })
     }
 
     /// Fills a batch with about `rows` rows; false when the month is over and nothing was left.
     pub(crate) fn fill(&mut self, batch: &mut Batch, rows: u64) -> Result<bool> {
-        let now = Instant::now();
         while batch.samples() < rows {
             let offset_us = self.schedule.simulated_us(self.next_frame);
             let time_us = self.start_us + offset_us;
             while self.next_links_us <= time_us {
+                let mut rows = Vec::new();
                 self.links.rows(self.next_links_us, |row| {
-                    batch.push(&Entry::Link(*row), STATION, &WINDOW, now);
+                    rows.push(*row);
                     true
                 });
+                for row in rows {
+                    self.put(batch, |chunk| chunk.push_link(&row));
+                }
                 self.next_links_us += self.link_us;
             }
             if time_us >= self.end_us {
                 break;
             }
-            self.push_frame(batch, offset_us, now)?;
+            self.push_frame(batch, offset_us)?;
         }
+        self.flush(batch);
+        ensure!(batch.rows.quarantined() == 0, "a sample was set aside");
         Ok(!batch.is_empty())
     }
 
-    fn push_frame(&mut self, batch: &mut Batch, offset_us: i64, now: Instant) -> Result<()> {
+    /// Appends to the chunk at hand, or to a new one when that is full.
+    fn put(&mut self, batch: &mut Batch, append: impl Fn(&mut Chunk) -> bool) {
+        if !append(&mut self.chunk) {
+            self.flush(batch);
+            append(&mut self.chunk);
+        }
+    }
+
+    fn flush(&mut self, batch: &mut Batch) {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.number(self.chunks);
+        self.chunks += 1;
+        batch.push(&chunk, &self.form, Instant::now(), |_, _| {});
+    }
+
+    fn push_frame(&mut self, batch: &mut Batch, offset_us: i64) -> Result<()> {
         let satellites = self.constellation.satellites() as u64;
         let is_first_round = self.next_frame < satellites;
         let index = (self.next_frame % satellites) as usize;
@@ -109,12 +135,11 @@ impl Month {
             octets,
             (received_us, latency_us),
         );
-        if is_first_round {
-            batch.newcomers.push(frame.spacecraft());
-        }
-        let record = Record { received_us, sample: Sample::Frame(frame) };
-        batch.push(&Entry::Sample(record), STATION, &WINDOW, now);
-        ensure!(batch.quarantined() == 0, "a sample was set aside");
+        let octets = sent.octets();
+        self.put(batch, |chunk| {
+            let frame = Datagram::new(octets).next(|_| true);
+            matches!(frame, Some(Ok(Frame::Telemetry(frame))) if chunk.push_frame(&frame, received_us))
+        });
         Ok(())
     }
 

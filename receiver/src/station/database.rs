@@ -1,0 +1,80 @@
+//! The database as the station meets it: waited for, checked once before anything is written, and
+//! watched from then on.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::tell_extension;
+use crate::{
+    config::RunOptions,
+    readiness::Readiness,
+    store::{anomalies, schema},
+};
+
+/// Waits until the schema is as it should be, migrating it if that is wanted, and lets the writers
+/// begin; then asks now and then whether the database is usable, for `/readyz`. Events that an
+/// earlier run has left open, and that are not in `known`, are closed first.
+pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<Readiness>) {
+    let mut backoff = BACKOFF_MIN;
+    let mut told = String::new();
+    loop {
+        match prepare(&options, &known).await {
+            Ok(has_timescaledb) => {
+                tell_extension(has_timescaledb);
+                readiness.set_checked();
+                break;
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                if cause != told {
+                    tracing::error!("nothing can be stored yet: {cause}");
+                    told = cause;
+                }
+                readiness.set(Some(in_public(&error)));
+            }
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+    loop {
+        tokio::time::sleep(WATCH_PERIOD).await;
+        let checked = schema::check(&options.database.database_url);
+        let wrong = match timeout(TIMEOUT, checked).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(in_public(&error)),
+            Err(_) => Some(in_public(&schema::Error::Silent)),
+        };
+        readiness.set(wrong);
+    }
+}
+
+/// Whether the tables, which can be written to now, are hypertables.
+async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Error> {
+    let config = &options.database.database_url;
+    if options.migrate {
+        schema::migrate(&options.database, &options.periods).await?;
+    }
+    let checked = timeout(TIMEOUT, schema::check(config)).await;
+    let has_timescaledb = checked.map_err(|_| schema::Error::Silent)??;
+    let closed = timeout(TIMEOUT, anomalies::close_unknown(config, &options.station, known)).await;
+    let closed = closed.map_err(|_| schema::Error::Silent)??;
+    if closed > 0 {
+        tracing::info!("{closed} anomalies of an earlier run are closed");
+    }
+    Ok(has_timescaledb)
+}
+
+/// What the server said stays in the log: this goes to anybody who asks.
+fn in_public(error: &schema::Error) -> String {
+    match error {
+        schema::Error::Database(_) | schema::Error::Silent => "database unreachable".into(),
+        schema::Error::Migration(_) => "the schema cannot be migrated; see the log".into(),
+        error => error.to_string(),
+    }
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,93 @@
+//! What a tracker remembers, as octets, so that it goes on after a restart: which counts came, not how
+//! many of each kind there were.
+//!
+//! Layout, little-endian, stream after stream in the order in which they were first heard: spacecraft
+//! (u16), APID (u16), boots (u8, 1 or 2, the current one first), and for each boot its count (u16) and
+//! its window.
+
+use protocol::{Apid, KINDS, SpacecraftId};
+
+use super::{Boot, Counts, NO_STREAM, SPACECRAFT, Stream, Tracker, window::Window};
+
+impl Tracker {
+    /// What it remembers.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for stream in &self.streams {
+            octets.extend_from_slice(&stream.spacecraft.number().to_le_bytes());
+            octets.extend_from_slice(&stream.apid.number().to_le_bytes());
+            octets.push(1 + u8::from(stream.previous.is_some()));
+            for boot in [&stream.current].into_iter().chain(stream.previous.as_deref()) {
+                octets.extend_from_slice(&boot.boot_count.to_le_bytes());
+                boot.window.state(&mut octets);
+            }
+        }
+        octets
+    }
+
+    /// Remembers it again, as far as it may know so many satellites; to be called before any frame.
+    /// False, and nothing is remembered, when the octets are no such state.
+    pub fn restore(&mut self, octets: &[u8]) -> bool {
+        let Some(streams) = streams(octets) else { return false };
+        for stream in streams {
+            let place = KINDS.iter().position(|kind| kind.apid == stream.apid);
+            let Some(place) = place.filter(|_| self.has_room_for(stream.spacecraft)) else {
+                continue;
+            };
+            self.satellites += usize::from(!self.is_known(stream.spacecraft));
+            let slot = place * SPACECRAFT + usize::from(stream.spacecraft.number());
+            if self.index[slot] == NO_STREAM {
+                self.index[slot] = self.streams.len() as u32;
+                self.streams.push(stream);
+            }
+        }
+        true
+    }
+
+    /// Spacecraft and APID of every stream, in order.
+    pub fn streams(&self) -> impl Iterator<Item = (SpacecraftId, Apid)> {
+        self.streams.iter().map(|stream| (stream.spacecraft, stream.apid))
+    }
+
+    /// Counts from zero again.
+    pub fn forget_counts(&mut self) {
+        self.ended.clear();
+        for stream in &mut self.streams {
+            stream.current.counts = Counts::default();
+            if let Some(previous) = &mut stream.previous {
+                previous.counts = Counts::default();
+            }
+        }
+    }
+}
+
+fn streams(mut octets: &[u8]) -> Option<Vec<Stream>> {
+    let mut streams = Vec::new();
+    while !octets.is_empty() {
+        let (spacecraft, rest) = number(octets)?;
+        let (apid, rest) = number(rest)?;
+        let (&boots, rest) = rest.split_first()?;
+        let (current, mut rest) = boot(rest)?;
+        let mut previous = None;
+        if boots > 1 {
+            let (boot, after) = boot(rest)?;
+            (previous, rest) = (Some(Box::new(boot)), after);
+        }
+        let spacecraft = SpacecraftId::new(spacecraft)?;
+        streams.push(Stream { spacecraft, apid: Apid::new(apid), current, previous });
+        octets = rest;
+    }
+    Some(streams)
+}
+
+fn boot(octets: &[u8]) -> Option<(Boot, &[u8])> {
+    let (boot_count, rest) = number(octets)?;
+    let (window, rest) = Window::restored(rest)?;
+    Some((Boot { boot_count, counts: Counts::default(), window }, rest))
+}
+
+fn number(octets: &[u8]) -> Option<(u16, &[u8])> {
+    let (number, rest) = octets.split_first_chunk()?;
+    Some((u16::from_le_bytes(*number), rest))
+}
