@@ -184,13 +184,18 @@ impl Station {
         Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
     }
 
-    /// Asks for a page; an answer other than 200 is an error.
-    pub fn get(&self, path: &str) -> Result<String> {
+    /// Asks for a page: status and answer.
+    pub fn ask(&self, path: &str) -> Result<(u16, String)> {
         let url = format!("http://{}{path}", self.http_address);
         let mut answer = self.http.get(&url).call()?;
-        let (status, text) = (answer.status(), answer.body_mut().read_to_string()?);
+        Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
+    }
+
+    /// Asks for a page; an answer other than 200 is an error.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let (status, text) = self.ask(path)?;
         if status != 200 {
-            bail!("{url}: {status}: {text}");
+            bail!("http://{}{path}: {status}: {text}", self.http_address);
         }
         Ok(text)
     }

@@ -233,7 +233,7 @@ fn a_restart_goes_on_where_it_was_or_closes_what_it_does_not_know() -> Result<()
         let open = "SELECT count(*) FROM anomaly WHERE closed_at IS NULL";
         assert_eq!(cluster().sql(&database, open)?, "1");
         other.stop()?;
-        run(&[])?.stop()?;
+        run(&["--journal", "off"])?.stop()?;
         assert_eq!(cluster().sql(&database, open)?, "0");
         let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
         assert!(log.contains("--state"), "{log}");

@@ -88,7 +88,16 @@ fn wrong_bodies_get_their_status_and_store_nothing() -> Result<()> {
 
 #[test]
 fn a_full_queue_is_told_and_takes_no_part_of_an_array() -> Result<()> {
-    let ground = Ground::start(support::Tables::Plain, &["--writers", "1"])?;
+    full_queue(&["--journal", "off"])
+}
+
+#[test]
+fn a_full_journal_is_told_in_the_same_way() -> Result<()> {
+    full_queue(&["--journal-size", "8MiB"])
+}
+
+fn full_queue(options: &[&str]) -> Result<()> {
+    let ground = Ground::start(support::Tables::Plain, &[&["--writers", "1"], options].concat())?;
     // The table is locked, so that nothing can be stored until the lock goes.
     let lock = std::thread::spawn({
         let database = ground.database.clone();

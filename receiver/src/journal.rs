@@ -22,6 +22,8 @@ mod open;
 mod read;
 mod record;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use append::Appender;
 pub use keep::Keeper;

@@ -43,7 +43,7 @@ pub struct Options {
 
 /// A journal that was opened.
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pending: Arc<Pending>,
     sync_period: Duration,
     wakes: Vec<Receiver<()>>,
