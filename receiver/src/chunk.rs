@@ -329,8 +329,14 @@ impl Pool {
     /// An empty chunk, if at least half of all are free: for a door whose senders can wait.
     #[must_use]
     pub fn take_spare(&self) -> Option<Chunk> {
+        self.has_spare().then(|| self.take()).flatten()
+    }
+
+    /// Whether at least half of all are free.
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
         let unmade = self.chunks_max - self.made.load(Ordering::Relaxed);
-        ((self.free.len() + unmade) * 2 > self.chunks_max).then(|| self.take()).flatten()
+        (self.free.len() + unmade) * 2 > self.chunks_max
     }
 
     /// Takes a chunk back.

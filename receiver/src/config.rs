@@ -3,6 +3,8 @@
 
 pub mod detect;
 mod file;
+mod journal;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,9 @@ use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
 };
 use ipnet::IpNet;
+
+pub use journal::{Action, JournalOptions};
+pub use replay::ReplayOptions;
 
 use crate::{detect::Settings, spacecraft::SpacecraftSet};
 
@@ -37,6 +42,10 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Create the tables, or bring them up to date
     Migrate(Box<MigrateOptions>),
+    /// Look at a journal, check it, or write it to the database
+    Journal(Box<JournalOptions>),
+    /// Store what was recorded in a file
+    Replay(Box<ReplayOptions>),
 }
 
 /// Options of `receiver run`.
@@ -378,8 +387,10 @@ impl Cli {
         }
         let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(Error::from_clap)?;
-        if let Command::Run(options) = &mut cli.command {
-            options.detection = detect;
+        match &mut cli.command {
+            Command::Run(options) => options.detection = detect,
+            Command::Replay(options) => options.detection = detect,
+            Command::Migrate(_) | Command::Journal(_) => {}
         }
         Ok(cli)
     }

@@ -69,6 +69,18 @@ impl Feed {
         &self.lane
     }
 
+    /// Whether nothing that comes out of it can have been stored before.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        matches!(self.order, Order::Queue { .. })
+    }
+
+    /// Whether what comes out of it happens now.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.order, Order::Given)
+    }
+
     /// The journal, if there is one.
     pub fn journal(&mut self) -> Option<&mut Reader> {
         match &mut self.order {

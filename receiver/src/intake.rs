@@ -41,6 +41,8 @@ pub struct Intake {
     tell_us: i64,
     /// Whether there is a journal to keep what the tracker knows, and in how many seconds it is due.
     checkpoints: Option<u32>,
+    /// The place of the next chunk, if it is given by what is read.
+    place: Option<i64>,
     outlets: Outlets,
     /// The chunk that is being filled for each writer.
     open: Vec<Option<Chunk>>,
@@ -59,6 +61,7 @@ impl Intake {
             told: Ledger::default(),
             tell_us: 0,
             checkpoints: None,
+            place: None,
             admission,
             open: (0..outlets.writers()).map(|_| None).collect(),
             outlets,
@@ -97,22 +100,42 @@ impl Intake {
         }
     }
 
-    /// To be called every few milliseconds: sends on what has gathered to writers that wait, shows the counts, and once
-    /// a second appends the rows about the links and the station.
+    /// To be called every few milliseconds: sends on what has gathered to writers that wait, shows the
+    /// counts, and once a second appends the rows about the links and the station.
     pub fn tick(&mut self, now_us: i64) {
-        // A clock that was set back must not silence the station until it has caught up.
-        if now_us >= self.tell_us || self.tell_us - now_us > TELL_PERIOD_US {
-            self.tell_us = now_us - now_us.rem_euclid(TELL_PERIOD_US) + TELL_PERIOD_US;
-            self.publish();
-            self.tell(now_us, false);
-            self.checkpoint_in_time();
-        }
+        self.tell_in_time(now_us);
         for writer in 0..self.open.len() {
             if self.outlets.is_hungry(writer) {
                 self.flush(writer);
             }
         }
         self.publish();
+    }
+
+    /// The part of [`Self::tick`] that only depends on the time: what it sends is the same whenever
+    /// the same datagrams come at the same times.
+    pub fn tick_recorded(&mut self, now_us: i64) {
+        if self.tell_in_time(now_us) {
+            (0..self.open.len()).for_each(|writer| self.flush(writer));
+        }
+        self.publish();
+    }
+
+    /// Chunks that are sent from now on have this place in the order of all.
+    pub fn number(&mut self, place: i64) {
+        self.place = Some(place);
+    }
+
+    fn tell_in_time(&mut self, now_us: i64) -> bool {
+        // A clock that was set back must not silence the station until it has caught up.
+        let is_due = now_us >= self.tell_us || self.tell_us - now_us > TELL_PERIOD_US;
+        if is_due {
+            self.tell_us = now_us - now_us.rem_euclid(TELL_PERIOD_US) + TELL_PERIOD_US;
+            self.publish();
+            self.tell(now_us, false);
+            self.checkpoint_in_time();
+        }
+        is_due
     }
 
     /// Appends the last rows and sends on everything.
@@ -307,7 +330,10 @@ impl Intake {
         }
     }
 
-    fn send(&mut self, writer: usize, chunk: Chunk) {
+    fn send(&mut self, writer: usize, mut chunk: Chunk) {
+        if let Some(place) = self.place {
+            chunk.number(place);
+        }
         self.counts.open -= chunk.samples();
         if let Err(shed) = self.outlets.send(writer, chunk) {
             self.counters.add_shed(writer, shed);

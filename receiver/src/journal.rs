@@ -18,6 +18,7 @@ mod append;
 mod checkpoint;
 pub mod files;
 mod keep;
+pub mod look;
 mod open;
 mod read;
 mod record;

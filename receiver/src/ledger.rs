@@ -273,6 +273,8 @@ pub struct WriterCounts {
     pub quarantined: u64,
     /// Samples in the batch at hand.
     pub batched: u64,
+    /// Samples of a recording that an earlier replay has stored: repeats, whatever the tracker says.
+    pub repeated: u64,
     /// What its detectors have done.
     pub detect: DetectCounts,
 }
@@ -405,6 +407,7 @@ impl Counters {
             written.batches += writer.batches;
             written.quarantined += writer.quarantined;
             written.batched += writer.batched;
+            written.repeated += writer.repeated;
         }
         let queued: u64 = self.queued.iter().map(|q| q.load(Ordering::Relaxed)).sum();
         Ledger {
@@ -413,10 +416,10 @@ impl Counters {
             frames: intake.frames,
             idle: intake.idle,
             rejected: intake.rejected,
-            accepted: intake.accepted,
+            accepted: intake.accepted - written.repeated.min(intake.accepted),
             json: self.json.load(Ordering::Relaxed),
             recovered: self.recovered.load(Ordering::Relaxed),
-            duplicate: intake.duplicate,
+            duplicate: intake.duplicate + written.repeated,
             stale: intake.stale,
             missed: intake.missed,
             late: intake.late,

@@ -33,6 +33,7 @@ pub mod poison;
 pub mod queue;
 pub mod readiness;
 pub mod rejected;
+pub mod replay;
 pub mod shutdown;
 pub mod socket;
 pub mod spacecraft;

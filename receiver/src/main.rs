@@ -2,8 +2,16 @@
 
 use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
+use anyhow::{Context as _, bail};
 use receiver::{
-    config::{Cli, Command, Error, MigrateOptions},
+    config::{
+        Action, Cli, Command, Error, JournalOptions, MigrateOptions, ReplayOptions, RunOptions,
+    },
+    journal::{
+        files::Disk,
+        look::{Looked, look},
+    },
+    ledger::Ledger,
     station::{self, Outcome},
     store::schema,
 };
@@ -34,6 +42,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Migrate(options) => runtime.block_on(migrate(*options)),
         Command::Run(options) => runtime.block_on(run(*options)),
+        Command::Journal(options) => runtime.block_on(journal(*options)),
+        Command::Replay(options) => runtime.block_on(replay(*options)),
     };
     match done {
         Ok(code) => code,
@@ -41,16 +51,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = interrupt.recv() => "interrupted",
-            _ = terminate.recv() => "terminated",
-        }
-    };
-    tokio::spawn(end_at_once());
+async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+    let stop = asked_to_stop()?;
     let Outcome { report, journal } = station::run(options, stop).await?;
     tracing::info!("{}", station::summary(&report.ledger));
     let pending = report.ledger.pending;
@@ -63,6 +65,61 @@ async fn run(options: receiver::config::RunOptions) -> anyhow::Result<ExitCode> 
         }
         None => Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout"))),
     }
+}
+
+async fn replay(options: ReplayOptions) -> anyhow::Result<ExitCode> {
+    let report = station::replay(options, asked_to_stop()?).await?;
+    tracing::info!("{}", station::summary(&report.ledger));
+    let Ledger { pending, committed, quarantined, .. } = report.ledger;
+    println!("{committed} samples stored, {quarantined} set aside");
+    if pending > 0 {
+        return Ok(fail(&format!("{pending} samples were not stored; replay the file again")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
+    let JournalOptions { action, journal, station, database_url, .. } = options;
+    let folder = match (journal, &database_url) {
+        (Some(folder), _) => folder,
+        (None, Some(database)) => station::default_folder(database, &station),
+        (None, None) => {
+            bail!("which journal? give --journal FOLDER, or the station's --database-url")
+        }
+    };
+    let shown = folder.display();
+    if !folder.is_dir() {
+        bail!("there is no journal in {shown}");
+    }
+    if action == Action::Drain {
+        let database = database_url.context("to drain it takes --database-url")?;
+        let ledger = station::drain(&folder, &station, &database, asked_to_stop()?).await?;
+        println!("{} samples stored, {} wait in {shown}", ledger.committed, ledger.pending);
+        return Ok(if ledger.pending > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    let looked = look(&Disk, &folder).with_context(|| format!("cannot read {shown}"))?;
+    let damaged = looked.iter().filter(|one| !one.is_sound()).count();
+    println!("{}", Looked::HEADING);
+    looked.iter().for_each(|one| println!("{one}"));
+    if action == Action::Verify && damaged > 0 {
+        return Ok(fail(&format!(
+            "{damaged} files of {shown} are damaged, or end within a record"
+        )));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends at a signal; a second one ends the program.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(end_at_once());
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "terminated",
+        }
+    })
 }
 
 /// Ends the program at a second signal: what is not stored by then is lost, and whoever asks twice

@@ -127,6 +127,12 @@ impl Outlets {
         self.lanes[writer].pool.take_spare()
     }
 
+    /// Whether each writer has a good part of its chunks left, for a door that can wait.
+    #[must_use]
+    pub fn have_room(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.pool.has_spare())
+    }
+
     /// Gives an unused chunk back.
     pub fn give_back(&self, writer: usize, chunk: Chunk) {
         self.lanes[writer].give_back(chunk);

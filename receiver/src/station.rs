@@ -33,9 +33,15 @@ use crate::{
 };
 
 mod database;
+mod drain;
 mod journaling;
 mod listen;
+mod replaying;
 mod watching;
+
+pub use drain::drain;
+pub use journaling::default_folder;
+pub use replaying::replay;
 
 use watching::Watching;
 

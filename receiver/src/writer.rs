@@ -120,7 +120,7 @@ impl Writer {
     /// Goes to where the database says that storing has come to; false when it did not answer in the
     /// time there was.
     fn resume(&mut self) -> bool {
-        if self.feed.journal().is_none() {
+        if self.feed.is_new() {
             return true;
         }
         let known = self.insist(async |store, identity, _batch| store.positions(identity).await);
@@ -134,7 +134,7 @@ impl Writer {
         };
         let stored = least(&positions);
         let seen = self.watched.as_ref().map_or(i64::MAX, |watched| least(&watched.seen));
-        let Some(reader) = self.feed.journal() else { return true };
+        let Some(reader) = self.feed.journal() else { return known.is_some() };
         reader.seek(stored);
         let found = reader.backlog(&positions);
         reader.seek(stored.min(seen));
@@ -181,7 +181,7 @@ impl Writer {
     fn tick(&mut self) {
         let since = self.ticked.elapsed();
         let Some(Watched { watch, .. }) = &mut self.watched else { return };
-        if since < TICK_PERIOD || !self.feed.is_empty() {
+        if since < TICK_PERIOD || !self.feed.is_live() || !self.feed.is_empty() {
             return;
         }
         if since > DEAF_AFTER {
@@ -199,8 +199,10 @@ impl Writer {
 
     fn take(&mut self, chunk: Chunk) {
         let (place, before) = (chunk.place(), self.batch.samples());
+        let mut repeated = 0;
         let Self { batch, setup, watched, .. } = self;
         batch.push(&chunk, &setup.form, Instant::now(), |entry, put| {
+            repeated += u64::from(put == Put::Stored && matches!(entry, Entry::Sample(_)));
             let (Some(Watched { watch, seen }), Entry::Sample(record)) = (&mut *watched, entry)
             else {
                 return;
@@ -218,6 +220,9 @@ impl Writer {
         // What the batch holds, not what the chunk says: an entry that could not be read shows as a
         // residual of the ledger.
         self.counts.batched = self.batch.samples();
+        if !self.feed.is_live() {
+            self.counts.repeated += repeated;
+        }
         self.publish();
         let samples = self.batch.samples() - before;
         if chunk.is_copy() {

@@ -160,6 +160,11 @@ impl Journal {
         Keeper::new(shared, pending, self.sync_period, ended)
     }
 
+    /// Nothing will be appended.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     /// To be called when all threads have ended: when everything is stored only an empty segment
     /// stays, which remembers the journal's identity and numbering.
     pub fn finish(self) {

@@ -83,7 +83,8 @@ pub(super) async fn recall(
 }
 
 /// A folder of this user's, for this station and this database.
-pub(crate) fn default_folder(config: &Config, station: &str) -> PathBuf {
+#[must_use]
+pub fn default_folder(config: &Config, station: &str) -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("STATE_DIRECTORY")
         .or_else(|| Some(set("XDG_STATE_HOME")?.join(NAME)))

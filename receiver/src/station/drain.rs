@@ -1,0 +1,82 @@
+//! A journal on its way to the database, without a station that receives.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, default_writers, start_writers};
+use crate::{
+    batch::{Form, Limits, TimeWindow},
+    feed::Feed,
+    journal::{Journal, Options, files::Disk},
+    ledger::{Counters, Ledger},
+    queue::queues,
+    readiness::Readiness,
+    shutdown::running,
+    store::{Identity, schema},
+    writer::Setup,
+};
+
+/// Stores what a journal holds, until nothing is left or `stop` ends.
+pub async fn drain(
+    folder: &Path,
+    station: &str,
+    database: &tokio_postgres::Config,
+    stop: impl Future<Output = &'static str>,
+) -> anyhow::Result<Ledger> {
+    schema::check(database).await?;
+    let writers = default_writers();
+    let counters = Counters::new(writers);
+    let options = Options {
+        folder: folder.to_owned(),
+        octets_max: u64::MAX,
+        sync_period: Duration::ZERO,
+        station: station.to_owned(),
+        writers,
+    };
+    let mut journal = Journal::open(&options, Arc::new(Disk), Arc::clone(counters.journal()))?;
+    // Nothing is appended, and so nothing comes through the queues.
+    let (outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
+    drop(outlets);
+    journal.close();
+    let readers = journal.readers();
+    let feeds = inlets.into_iter().zip(readers);
+    let feeds = feeds.map(|(inlet, reader)| Feed::of_journal(inlet, reader)).collect();
+    let (stopper, drain) = running(Duration::ZERO);
+    let readiness = Arc::new(Readiness::default());
+    readiness.set_checked();
+    let setup = Setup {
+        database: database.clone(),
+        identity: Identity { station: station.to_owned(), journal: journal.identity() },
+        limits: Limits {
+            rows_max: BATCH_ROWS,
+            octets_max: BATCH_OCTETS_MAX,
+            age_max: Duration::from_millis(500),
+        },
+        // What was accepted was found to be in time then.
+        form: Form {
+            station: station.to_owned(),
+            window: TimeWindow { past: Duration::MAX, future: Duration::MAX },
+        },
+        counters: Arc::clone(&counters),
+        readiness,
+        drain,
+        state: None,
+    };
+    let threads = start_writers(&setup, feeds, (0..writers).map(|_| None).collect())?;
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    });
+    tokio::pin!(stop, joined);
+    tokio::select! {
+        ended = &mut joined => ended?,
+        reason = &mut stop => {
+            tracing::info!("Stopping: {reason}");
+            stopper.stop();
+            joined.await?;
+        }
+    }
+    let ledger = counters.ledger();
+    journal.finish();
+    Ok(ledger)
+}
+
+const BATCH_ROWS: u64 = 20_000;
