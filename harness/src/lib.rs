@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod cluster;
 pub mod foreign;
 pub mod generate;
@@ -19,6 +20,7 @@ pub mod relay;
 pub mod stand_in;
 pub mod station;
 pub mod stress;
+pub mod tap;
 pub mod tiers;
 pub mod verification;
 pub mod watchdog;
