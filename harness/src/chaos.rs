@@ -5,13 +5,13 @@
 //! private database behind a [`Proxy`](crate::Proxy), a ground station that may be killed and started
 //! again, and satellites that send through a [`Tap`](crate::tap::Tap). [`judge`] compares what went
 //! to a station that was there with the rows, without any I/O. `make chaos` runs many of them, the
-//! end-to-end tests a few. `outage` is one long absence of the database, measured.
+//! end-to-end tests a few. [`Field::outage`] is one long absence of the database, measured.
 
 mod action;
 mod figures;
 mod judge;
 mod kind;
-//pub mod outage;
+mod outage;
 mod plan;
 mod round;
 
@@ -19,5 +19,6 @@ pub use action::Action;
 pub use figures::{Figures, Outcome};
 pub use judge::{Down, Findings, Row, Rules, judge};
 pub use kind::Kind;
+pub use outage::{Absence, RETURN_DURATION_MAX, Return};
 pub use plan::Plan;
 pub use round::{Field, Settings};

@@ -16,7 +16,10 @@ use crate::program::sibling;
 use crate::proxy::{Passage, Proxy};
 use crate::station::{RECEIVER_REPORT, SATSIM_REPORT};
 use crate::tap::{Stream, Tap};
-use crate::{Cluster, Constellation, Counters, Reports, Station, StopMode, Truth, Verification};
+use crate::{
+    Cluster, ClusterOptions, Constellation, Counters, Reports, Station, StopMode, Truth,
+    Verification,
+};
 
 /// What rounds are held to.
 #[derive(Clone, Debug)]
@@ -25,26 +28,44 @@ pub struct Settings {
     pub loss_window: Duration,
     /// What the station may have resident, in MiB.
     pub memory_mib_max: f64,
+    /// Whether the station keeps a journal, where it can.
+    pub journal: bool,
+    /// Whether commits of the database survive a crash of the machine, as in operation.
+    pub durable: bool,
     /// Further options of the receiver.
     pub receiver: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            loss_window: Duration::from_millis(100),
+            memory_mib_max: 300.0,
+            journal: true,
+            durable: false,
+            receiver: Vec::new(),
+        }
+    }
 }
 
 /// A place to run rounds in.
 #[derive(Debug)]
 pub struct Field {
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     /// Whether the server is up, as far as this program has had a hand in it.
     is_up: Cell<bool>,
-    has_journal: bool,
-    folder: PathBuf,
-    settings: Settings,
+    /// Whether the receiver that is built here can keep a journal.
+    knows_journal: bool,
+    pub(super) folder: PathBuf,
+    pub(super) settings: Settings,
 }
 
 impl Field {
     /// Starts a server with plain tables and, where it can, hypertables. Each round leaves its logs
     /// and reports in a folder of its own in `folder`.
     pub fn start(folder: &Path, settings: Settings) -> Result<Self> {
-        let cluster = Cluster::start()?;
+        let options = ClusterOptions { durable: settings.durable, ..Default::default() };
+        let cluster = Cluster::start_with(&options)?;
         for (database, timescaledb) in [(PLAIN, "false"), (HYPER, "true")] {
             cluster.create_database(database)?;
             Station::migrate(&cluster.url(database), &["--timescaledb", timescaledb])?;
@@ -52,15 +73,15 @@ impl Field {
         }
         let password = format!("ALTER ROLE {WRITER} PASSWORD '{PASSWORD}'");
         cluster.sql(PLAIN, &password)?;
-        let has_journal = has_journal()?;
+        let knows_journal = knows_journal()?;
         let folder = folder.to_owned();
-        Ok(Self { cluster, is_up: Cell::new(true), has_journal, folder, settings })
+        Ok(Self { cluster, is_up: Cell::new(true), knows_journal, folder, settings })
     }
 
     /// What can go wrong here: all, or what a station without a journal stands.
     pub fn kinds(&self) -> Vec<Kind> {
         let all = Kind::ALL.into_iter();
-        all.filter(|kind| self.has_journal || !kind.needs_journal()).collect()
+        all.filter(|kind| self.has_journal() || !kind.needs_journal()).collect()
     }
 
     /// Runs a round.
@@ -81,6 +102,26 @@ impl Field {
         outcome
     }
 
+    /// Whether its stations keep a journal.
+    pub fn has_journal(&self) -> bool {
+        self.knows_journal && self.settings.journal
+    }
+
+    /// The receiver's options about its journal.
+    pub(super) fn journal_options(&self, folder: &Path) -> Vec<String> {
+        let folder = folder.display().to_string();
+        match (self.knows_journal, self.settings.journal) {
+            (false, _) => Vec::new(),
+            (true, true) => vec!["--journal".into(), folder],
+            (true, false) => vec!["--journal".into(), "off".into()],
+        }
+    }
+
+    /// Where a station reaches a database.
+    pub(super) fn url(&self, database: &str) -> String {
+        self.cluster.url_as(WRITER, Some(PASSWORD), database)
+    }
+
     fn folder_of(&self, plan: &Plan) -> PathBuf {
         self.folder.join(format!("seed-{}", plan.seed))
     }
@@ -96,7 +137,7 @@ impl Field {
             self.stop_database(StopMode::Fast)?;
         }
         let proxy = Proxy::start(([127, 0, 0, 1], self.cluster.port()).into(), plan.seed)?;
-        let url = self.cluster.url_as(WRITER, Some(PASSWORD), database);
+        let url = self.url(database);
         let mut scene = Scene {
             field: self,
             plan,
@@ -123,27 +164,26 @@ impl Field {
         scene.examine(&flown, outcome)
     }
 
-    fn start_database(&self) -> Result<()> {
+    pub(super) fn start_database(&self) -> Result<()> {
         if !self.is_up.replace(true) {
             self.cluster.start_again()?;
         }
         Ok(())
     }
 
-    fn stop_database(&self, mode: StopMode) -> Result<()> {
+    pub(super) fn stop_database(&self, mode: StopMode) -> Result<()> {
         if self.is_up.replace(false) {
             self.cluster.stop(mode)?;
         }
         Ok(())
     }
 
-    fn sql(&self, database: &str, statements: &str) -> Result<String> {
+    pub(super) fn sql(&self, database: &str, statements: &str) -> Result<String> {
         self.cluster.sql(database, &format!("SET statement_timeout = '60s';\n{statements}"))
     }
 }
 
-/// Whether the receiver that is built here keeps a journal.
-fn has_journal() -> Result<bool> {
+fn knows_journal() -> Result<bool> {
     let help = Command::new(sibling("receiver")?).args(["run", "--help"]).output()?;
     Ok(String::from_utf8_lossy(&help.stdout).contains("--journal "))
 }
@@ -266,12 +306,9 @@ impl Scene<'_> {
         let folder = self.folder_of_station();
         fs::create_dir_all(&folder)?;
         let writers = writers.to_string();
-        let journal = self.journal.to_string_lossy();
+        let journal = self.field.journal_options(&self.journal);
         let mut options = vec!["--drain-timeout=2s", "--writers", &writers];
-        if self.field.has_journal {
-            options.extend(["--journal", &journal]);
-        }
-        options.extend(self.field.settings.receiver.iter().map(String::as_str));
+        options.extend(journal.iter().chain(&self.field.settings.receiver).map(String::as_str));
         let mut station = Station::launch(&self.url, &folder, self.ports, &options)?;
         station.wait_until_listening()?;
         self.tap.open(station.target().parse()?, repeats)?;
@@ -397,7 +434,7 @@ impl Scene<'_> {
 }
 
 /// What is wrong with the books of a station that has ended in order.
-fn imbalance(counters: &Counters) -> Vec<String> {
+pub(super) fn imbalance(counters: &Counters) -> Vec<String> {
     let figures = [
         ("frames without a place", counters.frame_residual()),
         ("samples without a place", counters.sample_residual()),
@@ -437,13 +474,13 @@ fn boot(plan: &Plan) -> u16 {
 
 /// Ports that another program is unlikely to choose at the same time: below those of the clusters,
 /// and of the kernel for outgoing connections.
-fn ports() -> (u16, u16) {
+pub(super) fn ports() -> (u16, u16) {
     let first = rand::random_range(11_000..19_999);
     (first, first + 1)
 }
 
-const PLAIN: &str = "plain";
-const HYPER: &str = "hyper";
+pub(super) const PLAIN: &str = "plain";
+pub(super) const HYPER: &str = "hyper";
 const WRITER: &str = "orbitstream_writer";
 const PASSWORD: &str = "only-for-this-test";
 
@@ -456,7 +493,7 @@ const NUMBER_ROWS: &str = "
     ALTER TABLE attitude ADD COLUMN stored_as bigint;
     ALTER TABLE attitude ALTER COLUMN stored_as SET DEFAULT nextval('stored')";
 
-const EMPTY: &str = "
+pub(super) const EMPTY: &str = "
     TRUNCATE telemetry, attitude, quarantine, rejected_frame, anomaly, link_health, station_health,
         ingest_batch";
 

@@ -6,6 +6,10 @@
 //! within its bound. It prints a line a round; `--seed N --rounds 1`, with the same `--only`, repeats
 //! one. Figures go to `target/bench/chaos.json`, logs and reports of a round that fails stay in
 //! `target/chaos/`.
+//!
+//! With `--outage 60s` it takes the database away once, for so long, at `--rate` frames a second, and
+//! measures what is lost, doubled or out of order, and how soon all is as before. These figures go to
+//! `target/bench/outage.json`.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use harness::chaos::{Field, Figures, Kind, Plan, Settings};
+use harness::chaos::{Absence, Field, Figures, Kind, Plan, Settings};
 use harness::machine;
 use serde_json::{Value, json};
 
@@ -41,6 +45,18 @@ struct Options {
     /// Stop at the first round that fails
     #[arg(long)]
     fail_fast: bool,
+    /// Instead of rounds: take the database away for so long, once, and measure how it comes back
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    outage: Option<Duration>,
+    /// Frames a second during that
+    #[arg(long, default_value_t = 20_000, requires = "outage")]
+    rate: u32,
+    /// How many satellites then
+    #[arg(long, default_value_t = 100, requires = "outage", value_parser = clap::value_parser!(u16).range(1..))]
+    satellites: u16,
+    /// Within what time of the database's return all must be stored and live again
+    #[arg(long, value_name = "TIME", default_value = "15s", requires = "outage", value_parser = humantime::parse_duration)]
+    return_max: Duration,
     /// Options of the receiver
     #[arg(last = true)]
     receiver: Vec<String>,
@@ -48,6 +64,7 @@ struct Options {
 
 const FOLDER: &str = "target/chaos";
 const FIGURES: &str = "target/bench/chaos.json";
+const OUTAGE_FIGURES: &str = "target/bench/outage.json";
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -61,16 +78,62 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<bool> {
-    rounds(options)
-}
-
-fn rounds(options: &Options) -> Result<bool> {
     let settings = Settings {
         loss_window: options.loss_window,
         memory_mib_max: options.memory_max,
+        durable: options.outage.is_some(),
         receiver: options.receiver.clone(),
+        ..Settings::default()
     };
     let field = Field::start(empty(FOLDER)?, settings)?;
+    match options.outage {
+        Some(length) => outage(&field, length, options),
+        None => rounds(&field, options),
+    }
+}
+
+/// One long absence; whether all was well, and soon enough.
+fn outage(field: &Field, length: Duration, options: &Options) -> Result<bool> {
+    if !field.has_journal() {
+        println!("note: this receiver keeps no journal; what its queue cannot hold is lost");
+    }
+    let (rate, satellites) = (options.rate, options.satellites);
+    let outcome = field.outage(&Absence { length, rate, satellites })?;
+    let figures = json!({
+        "commit": machine::commit(),
+        "machine": machine::description(),
+        "outage": outcome,
+    });
+    println!("{figures:#}");
+    save(OUTAGE_FIGURES, &figures)?;
+    let within =
+        |seconds: Option<f64>| seconds.is_some_and(|s| s <= options.return_max.as_secs_f64());
+    let mut wrong = outcome.wrong.clone();
+    let counts = [
+        (outcome.lost, "frames are lost"),
+        (outcome.doubled, "rows are doubled"),
+        (outcome.out_of_order, "rows are out of order within their satellite"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    wrong.extend(counts.map(|(count, what)| format!("{count} {what}")));
+    if outcome.memory_mib_max > options.memory_max {
+        wrong.push(format!("more than {} MiB resident", options.memory_max));
+    }
+    for (seconds, what) in [
+        (outcome.seconds_until_backlog_stored, "all is stored"),
+        (outcome.seconds_until_live, "rows are live again"),
+    ] {
+        if !within(seconds) {
+            wrong.push(format!("it takes more than {:?} until {what}", options.return_max));
+        }
+    }
+    for wrong in &wrong {
+        println!("FAILED: {wrong}");
+    }
+    Ok(wrong.is_empty())
+}
+
+fn rounds(field: &Field, options: &Options) -> Result<bool> {
     let possible = field.kinds();
     let kinds = if options.only.is_empty() {
         let missing = Kind::ALL.into_iter().filter(|kind| !possible.contains(kind));
