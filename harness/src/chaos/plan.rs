@@ -160,7 +160,10 @@ impl Plan {
             self.gone(at.saturating_sub(before), before + ms(500), random);
         }
         self.at(at, end);
-        let start = Action::Start { writers, repeats: random.random_bool(0.5) };
+        // What a station has heard it knows from its journal: with the end of that torn off, it could
+        // not tell repeats of what is stored already.
+        let is_torn = matches!(end, Action::Kill { torn_octets: Some(_) });
+        let start = Action::Start { writers, repeats: random.random_bool(0.5) && !is_torn };
         self.at(at + ms(random.random_range(20..=800)), start);
     }
 

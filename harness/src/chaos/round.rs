@@ -456,12 +456,13 @@ fn tear(journal: &Path, octets: u64) -> Result<u64> {
             if metadata.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "segment") {
-                segments.push((metadata.modified()?, path, metadata.len()));
+                // Names sort as they were made.
+                segments.push((path, metadata.len()));
             }
         }
     }
     let newest = segments.into_iter().max();
-    let (_, path, length) = newest
+    let (path, length) = newest
         .ok_or_else(|| anyhow!("there is no *.segment in the journal {}", journal.display()))?;
     let octets = octets.min(length);
     OpenOptions::new().write(true).open(&path)?.set_len(length - octets)?;
