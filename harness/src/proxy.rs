@@ -5,8 +5,8 @@
 //! does to commits is drawn from the seed, commit after commit. It listens on 127.0.0.1, and ends
 //! with its owner: connections are reset when it is dropped.
 //!
-//! How: two threads a connection, each with one direction; see [`pump`]. They read with a timeout, so
-//! that they heed what is asked of them within [`POLL_INTERVAL`].
+//! How: two threads a connection, each with one direction; see `pump`. They read with a timeout, so
+//! that they heed what is asked of them within `POLL_INTERVAL`.
 //!
 //! Limits: no encryption: a client that asks for it is told that there is none. A COMMIT is seen
 //! when it is sent as the simple query `COMMIT`, as `tokio-postgres` does.
