@@ -98,7 +98,7 @@ impl Field {
         };
         let verification = Verification::run(reports, &url, &[])?;
         if !verification.agrees {
-            wrong.push(format!("satsim verify: {}", verification.page.trim_end()));
+            wrong.push(format!("satsim verify: {}", verification.verdict()));
         }
         let answer = self.sql(database, COUNT)?;
         let counts = answer.split('|').map(str::parse).collect::<Result<Vec<u64>, _>>()?;

@@ -403,7 +403,7 @@ impl Scene<'_> {
             let url = self.field.cluster.url(self.database);
             let verification = Verification::run(reports, &url, options)?;
             if !verification.agrees {
-                outcome.wrong.push(format!("satsim verify: {}", verification.page.trim_end()));
+                outcome.wrong.push(format!("satsim verify: {}", verification.verdict()));
             }
             if last.committed + kernel_dropped < flown.truth.generated {
                 outcome.wrong.push(format!("{} samples committed", last.committed));
