@@ -325,6 +325,11 @@ impl Scene<'_> {
         self.tap.shut()?;
         let shut = Instant::now();
         let torn_octets = torn_octets.map_or(Ok(0), |octets| tear(&self.journal, octets))?;
+        if self.field.has_journal() {
+            // As it was found, for whoever wants to know why a round failed.
+            let found = self.folder.join(format!("journal-after-{}", self.starts));
+            copy_files(&self.journal, &found)?;
+        }
         self.downs.push(Down { at, shut, torn_octets });
         Ok(())
     }
@@ -467,6 +472,17 @@ fn tear(journal: &Path, octets: u64) -> Result<u64> {
     let octets = octets.min(length);
     OpenOptions::new().write(true).open(&path)?.set_len(length - octets)?;
     Ok(octets)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.metadata()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn boot(plan: &Plan) -> u16 {
