@@ -7,6 +7,8 @@ DEMO_SECONDS ?=
 STRESS ?=
 CASES ?=
 STRESS_SEED ?= 1
+# Options of the fault tests.
+CHAOS ?=
 # Options of the history benchmark.
 HISTORY ?=
 # Options of the dashboards' benchmark.
@@ -20,7 +22,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint bench bench-history bench-dashboards soak fuzz generate grafana-shots
+.PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate grafana-shots
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,11 @@ stress: ## Loses packets on purpose, in many ways; STRESS=full for all, CASES="r
 	@scripts/setup.sh postgres network
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	@STRESS=$(STRESS) STRESS_SEED=$(STRESS_SEED) exec $(target)/release/stress $(CASES)
+
+chaos: ## Breaks database, network and receiver in 100 random rounds, and looks for every row
+	@scripts/setup.sh postgres
+	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
+	$(target)/release/chaos $(CHAOS)
 
 lint: ## Checks format, lints, documentation, licences and sources of dependencies
 	@scripts/setup.sh cargo-deny

@@ -315,7 +315,8 @@ impl Drop for Cluster {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// A port that a server may stop listening on and find free again.
+pub(crate) fn free_port() -> Result<u16> {
     let first: u16 = rand::random_range(PORTS);
     (first..PORTS.end)
         .chain(PORTS.start..first)

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod cluster;
 pub mod foreign;
 pub mod generate;
@@ -14,10 +15,12 @@ pub mod ledger;
 pub mod machine;
 pub mod network;
 pub mod program;
+pub mod proxy;
 pub mod relay;
 pub mod stand_in;
 pub mod station;
 pub mod stress;
+pub mod tap;
 pub mod tiers;
 pub mod verification;
 pub mod watchdog;
@@ -26,6 +29,7 @@ pub use cluster::{Cluster, ClusterOptions, StopMode};
 pub use foreign::Foreign;
 pub use ledger::{Counters, Truth};
 pub use program::Program;
+pub use proxy::Proxy;
 pub use stand_in::StandIn;
 pub use station::{Constellation, Station};
 pub use tiers::Tier;

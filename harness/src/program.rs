@@ -23,6 +23,9 @@ const KILL: &str = "kill -s KILL -- \"-$1\"";
 /// How often a program that should end is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// A program that was killed is gone as soon as the kernel has taken back its memory.
+const KILL_DURATION_MAX: Duration = Duration::from_secs(10);
+
 /// How much of a log an error shows.
 const LOG_TAIL_LINES: usize = 15;
 
@@ -105,6 +108,23 @@ impl Program {
         self.check_running()?;
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGCONT)?;
         Ok(())
+    }
+
+    /// Ends the program at once, as the kernel does when memory is short, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        if self.ended()?.is_none() {
+            kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL)?;
+            self.wait(KILL_DURATION_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// The most memory that the program has had resident, in MiB, from proc(5).
+    pub fn memory_mib_max(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
+        Ok(kib.parse::<f64>()? / 1_024.0)
     }
 
     /// Waits until the program has ended of itself.

@@ -32,6 +32,9 @@ const FLIGHT_DURATION_MAX: Duration = Duration::from_secs(600);
 /// How often it is asked while waiting for these.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The same for one that has just been started.
+const LISTEN_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// An answer that takes longer than this is no answer.
 const HTTP_DURATION_MAX: Duration = Duration::from_secs(5);
 
@@ -175,6 +178,27 @@ impl Station {
                 Err(_) => thread::sleep(POLL_INTERVAL),
             }
         }
+    }
+
+    /// Waits until the receiver listens, whether it has a database or not.
+    pub fn wait_until_listening(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while let Err(error) = self.get("/healthz") {
+            self.program.check_running()?;
+            if start.elapsed() > READY_DURATION_MAX {
+                let (seconds, log) = (READY_DURATION_MAX.as_secs(), self.program.log_tail());
+                let message =
+                    format!("the receiver does not listen after {seconds} s; its log:\n{log}");
+                return Err(error).context(message);
+            }
+            thread::sleep(LISTEN_POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Kills the receiver, as the kernel does when memory is short. Nothing is written any more.
+    pub fn kill(mut self) -> Result<()> {
+        self.program.kill()
     }
 
     /// Posts a JSON body to `/telemetry`: status and answer.

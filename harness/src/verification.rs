@@ -27,7 +27,16 @@ pub struct Reports<'a> {
     pub receiver: Option<&'a Path>,
 }
 
+/// Totals and verdict, and a few streams before them.
+const VERDICT_LINES: usize = 20;
+
 impl Verification {
+    /// The end of what it printed: the totals and the verdict, without a line for every stream.
+    pub fn verdict(&self) -> String {
+        let lines: Vec<&str> = self.page.trim_end().lines().collect();
+        lines[lines.len().saturating_sub(VERDICT_LINES)..].join("\n")
+    }
+
     /// Runs it.
     pub fn run(reports: Reports<'_>, database_url: &str, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(sibling("satsim")?);

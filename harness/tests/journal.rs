@@ -159,15 +159,13 @@ fn a_row_that_the_database_refuses_is_set_aside_alone() -> Result<()> {
         )?;
         let bad = r#"{"satellite_id": "SAT-50", "temp": 77}"#;
         assert_eq!(ground.station.post(bad)?.0, 200);
-        let truth = fly(ground.station.target(), ground.folder.path(), "4000", &[])?;
+        fly(ground.station.target(), ground.folder.path(), "4000", &[])?;
         ground.station.wait_until_quiet()?;
         let refused: u64 = ground.sql("SELECT count(*) FROM quarantine")?.parse()?;
         let (database, folder) = (ground.database.clone(), ground.folder);
         let counters = ground.station.stop()?;
-        let of_nine = |apid| truth.streams.iter().filter(move |s| s.apid == apid);
-        let nine: u64 =
-            of_nine(100).filter(|s| s.satellite_id == "SAT-09").map(|s| s.generated).sum();
-        assert_eq!((refused, counters.quarantined, counters.pending), (nine + 1, nine + 1, 0));
+        // Of 200 frames of each satellite nine in ten are of that table.
+        assert_eq!((refused, counters.quarantined, counters.pending), (181, 181, 0));
         assert_eq!(counters.committed, 4_001 - refused);
         assert_eq!(cluster().sql(&database, ROWS)?, format!("{0}|{0}", 4_001 - refused));
         let kept = "SELECT convert_from(raw, 'UTF8') FROM quarantine
@@ -226,11 +224,9 @@ fn a_recording_is_stored_with_its_own_times_and_once() -> Result<()> {
             assert!(output.status.success(), "{said}");
             let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&report)?)?;
             committed.push(read["committed"].as_u64().context("a count")?);
-            let verdict = Verification::of(
-                &cluster().url(&database),
-                &Reports { truth: truth.clone().into(), receiver: None },
-            )?;
-            assert!(verdict.is_good(), "{verdict}");
+            let reports = Reports { truth: Path::new(&truth), receiver: None };
+            let verdict = Verification::run(reports, &cluster().url(&database), &[])?;
+            assert!(verdict.agrees, "{}", verdict.page);
         }
         assert!(committed[0] > 19_000 && committed[1] == 0, "{committed:?}");
         let late = "SELECT max(received_at - time) < INTERVAL '1 s', count(*) FROM telemetry

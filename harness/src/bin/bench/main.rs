@@ -87,7 +87,7 @@ fn run(options: &Options) -> Result<()> {
     station.wait_until_quiet()?;
     let elapsed = start.elapsed();
     let id = station.program().id();
-    let (cpu, memory_mib) = (cpu_time(id)?, memory_mib_max(id)?);
+    let (cpu, memory_mib) = (cpu_time(id)?, station.program().memory_mib_max()?);
     let counters = station.stop()?;
 
     let values =
@@ -128,12 +128,4 @@ fn cpu_time(id: u32) -> Result<Duration> {
     let per_second: u64 =
         machine::output("getconf", &["CLK_TCK"]).parse().context("getconf CLK_TCK")?;
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
-}
-
-/// The most memory that a process has had resident, in MiB.
-fn memory_mib_max(id: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
-    Ok(kib.parse::<f64>()? / 1_024.0)
 }
