@@ -17,6 +17,7 @@ use super::{
     Appender, DAMAGED, FOREIGN, Keeper, Reader, SEGMENT,
     checkpoint::{self, Pending},
     files::{Files, Octets},
+    read::NOBODY,
     record::{RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, next_run},
     shared::{Gauges, Segment, Shared},
 };
@@ -117,7 +118,7 @@ impl Journal {
     /// Reads all records from `number` on, whatever their shards.
     pub fn replay(&self, number: i64, mut take: impl FnMut(&Chunk)) {
         let (_wake, wake) = bounded(1);
-        let mut reader = Reader::new(Arc::clone(&self.shared), usize::MAX, u64::MAX, wake);
+        let mut reader = Reader::new(Arc::clone(&self.shared), NOBODY, u64::MAX, wake);
         reader.seek(number);
         let mut chunk = Chunk::new();
         while reader.peek().is_some() {

@@ -29,7 +29,7 @@ pub struct Reader {
     /// The next record of its own, at `offset`.
     peeked: Option<RecordHead>,
     wake: Receiver<()>,
-    /// Whether damage is to be counted: by one of the readers, and once.
+    /// Whether damage is counted: when a writer reads, not when its backlog is only counted.
     counts_damage: bool,
     /// From this number on, [`Self::backlog`] has counted without reading.
     counted_from: i64,
@@ -49,7 +49,7 @@ impl Reader {
             met: None,
             peeked: None,
             wake,
-            counts_damage: writer == 0,
+            counts_damage: writer != NOBODY,
             counted_from: i64::MAX,
         }
     }
@@ -120,7 +120,7 @@ impl Reader {
         if is_whole {
             return Ok(());
         }
-        self.tell_damage("a record's checksum is wrong", true);
+        self.tell_damage("a record's checksum is wrong", self.counts_damage);
         let was_counted = number >= self.counted_from && head.shards.get() & !self.own == 0;
         Err(if was_counted { head.samples.get().into() } else { 0 })
     }
@@ -225,7 +225,7 @@ impl Reader {
     fn find_next(&mut self) {
         let Some(end) = self.segment.as_ref().map(|segment| segment.end) else { return };
         let least = self.met.map_or(i64::MIN, |met| met + 1);
-        self.tell_damage("a record's header is damaged", self.counts_damage);
+        self.tell_damage("a record's header is damaged", self.counts_all());
         for offset in self.offset + 1..end {
             let head = self.view(offset, RECORD_HEAD_OCTETS).and_then(RecordHead::read);
             if head.is_some_and(|head| head.number.get() >= least) {
@@ -234,6 +234,11 @@ impl Reader {
             }
         }
         self.offset = end;
+    }
+
+    /// Whether it counts what no writer can call its own.
+    fn counts_all(&self) -> bool {
+        self.counts_damage && self.writer == 0
     }
 
     fn tell_damage(&mut self, what: &str, counts: bool) {
@@ -249,7 +254,7 @@ impl Reader {
     fn tell_missing(&mut self, number: i64) {
         let Some(met) = self.met.filter(|&met| is_same_run(met, number)) else { return };
         let missing = number - met - 1;
-        if missing > 0 && self.counts_damage {
+        if missing > 0 && self.counts_all() {
             Gauges::add(&self.shared.gauges.missing, missing.unsigned_abs());
             tracing::error!("the journal lacks {missing} records before number {number}");
         }
@@ -258,5 +263,7 @@ impl Reader {
     }
 }
 
+/// The writer of a reader that reads for none.
+pub(super) const NOBODY: usize = usize::MAX;
 const WINDOW_OCTETS: usize = 256 * 1_024;
 const _: () = assert!(WINDOW_OCTETS >= RECORD_OCTETS_MAX);
