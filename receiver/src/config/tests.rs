@@ -13,7 +13,7 @@ fn read(arguments: &[&str]) -> Result<Cli, String> {
 fn run(arguments: &[&str]) -> RunOptions {
     match read(arguments).unwrap().command {
         Command::Run(options) => *options,
-        Command::Migrate(_) => panic!("migrate"),
+        other => panic!("{other:?}"),
     }
 }
 
