@@ -24,7 +24,7 @@ use ipnet::IpNet;
 pub use journal::{Action, JournalOptions};
 pub use replay::ReplayOptions;
 
-use crate::{detect::Settings, spacecraft::SpacecraftSet};
+use crate::{detect::Settings, source_rate::RATE_MAX, spacecraft::SpacecraftSet};
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
 #[derive(Debug, Parser)]
@@ -218,6 +218,16 @@ pub struct RunOptions {
     /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
     #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub allow: Vec<IpNet>,
+
+    /// Datagrams that each source may send a second, and at once; the rest are refused [default: any
+    /// number]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_SOURCE_RATE",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX))
+    )]
+    pub source_rate: Option<u32>,
 
     /// How many refused frames are stored each second; the rest are only counted
     #[arg(

@@ -102,6 +102,7 @@ pub async fn run(
         spacecraft: spacecraft.clone(),
         satellites_max: options.max_satellites.into(),
         sources: options.allow,
+        source_rate: options.source_rate,
         rejected_per_second: options.rejected_per_second,
     };
     let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
