@@ -19,6 +19,7 @@ use bytesize::ByteSize;
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
 };
+use database::{Address, AddressError};
 use ipnet::IpNet;
 
 pub use journal::{Action, JournalOptions};
@@ -69,6 +70,10 @@ pub struct RunOptions {
         default_value = "127.0.0.1:3000"
     )]
     pub http: SocketAddr,
+
+    /// Ask for the bearer token in this file, but at /healthz and /readyz
+    #[arg(long, env = "ORBITSTREAM_HTTP_TOKEN_FILE", value_name = "FILE")]
+    pub http_token_file: Option<PathBuf>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -318,7 +323,7 @@ pub struct DatabaseOptions {
         value_name = "URL",
         value_parser = database_url
     )]
-    pub database_url: tokio_postgres::Config,
+    pub database_url: Address,
 
     /// Use the TimescaleDB extension where the server has it; with `false`, plain tables
     #[arg(
@@ -464,13 +469,13 @@ fn one_line(message: &str) -> String {
     format!("{message}; see `receiver --help` and `receiver run --help`")
 }
 
-fn database_url(url: &str) -> Result<tokio_postgres::Config, String> {
-    let config: tokio_postgres::Config =
-        url.parse().map_err(|error| format!("{error}; expected {DATABASE_FORM}"))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(format!("it names no host; expected {DATABASE_FORM}"));
-    }
-    Ok(config)
+fn database_url(url: &str) -> Result<Address, String> {
+    url.parse().map_err(|error| match error {
+        AddressError::Form(_) | AddressError::NoHost | AddressError::Quote => {
+            format!("{error}; expected {DATABASE_FORM}")
+        }
+        error => error.to_string(),
+    })
 }
 
 fn station_name(name: &str) -> Result<String, String> {

@@ -308,6 +308,8 @@ pub struct Counters {
     recovered: AtomicU64,
     /// The journal in figures.
     journal: Arc<Gauges>,
+    /// HTTP connections that were refused.
+    http_refused: AtomicU64,
 }
 
 impl Counters {
@@ -322,6 +324,7 @@ impl Counters {
             shed: (0..writers).map(|_| AtomicU64::new(0)).collect(),
             recovered: AtomicU64::new(0),
             journal: Arc::default(),
+            http_refused: AtomicU64::new(0),
         })
     }
 
@@ -357,6 +360,17 @@ impl Counters {
     #[must_use]
     pub fn journal(&self) -> &Arc<Gauges> {
         &self.journal
+    }
+
+    /// An HTTP connection was refused, since too many were open.
+    pub fn add_http_refused(&self) {
+        self.http_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// HTTP connections that were refused.
+    #[must_use]
+    pub fn http_refused(&self) -> u64 {
+        self.http_refused.load(Ordering::Relaxed)
     }
 
     /// Samples went into a writer's queue.

@@ -18,7 +18,7 @@ use crate::{
     batch::{Form, Limits, TimeWindow},
     config::RunOptions,
     feed::Feed,
-    http::{self, Door},
+    http::{self, Door, token::Token},
     intake::{Admission, Intake},
     journal::Journal,
     ledger::{Counters, DetectCounts, Ledger, Report, StreamReport},
@@ -51,6 +51,7 @@ pub async fn run(
     options: RunOptions,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Outcome> {
+    let token = Token::read(options.http_token_file.as_deref()).map_err(anyhow::Error::msg)?;
     let http = bind_http(options.http)?;
     let mut sockets = Vec::new();
     for &address in &options.listen {
@@ -117,6 +118,7 @@ pub async fn run(
         spacecraft,
         window,
         readiness,
+        token,
     };
     let served = tokio::spawn(http::serve(http, door, drain.clone()));
     let told = Arc::new(Mutex::new(Told::default()));
