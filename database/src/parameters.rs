@@ -72,7 +72,7 @@ impl Parameters {
                 end => end.unwrap_or(after.len()),
             };
             if !taken.set(key.trim_end(), &value) {
-                taken.rest.push_str(&format!("{key}={} ", &after[..end]));
+                taken.rest.extend([key, "=", &after[..end], " "]);
             }
             left = after[end..].trim_start();
         }
