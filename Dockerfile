@@ -11,6 +11,7 @@ WORKDIR /src
 # The whole workspace, because Cargo reads the manifest of every member; .dockerignore lets
 # nothing else into the context. The migrations in schema/ are compiled into the receiver.
 COPY Cargo.toml Cargo.lock ./
+COPY database database
 COPY protocol protocol
 COPY receiver receiver
 COPY satsim satsim

@@ -33,7 +33,7 @@ demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C
 	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
 
 test: ## Runs all tests
-	@scripts/setup.sh postgres tshark oracles stand-in network tiers
+	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd tiers
 	cargo build --workspace --bins
 	cargo test --workspace --no-fail-fast
 

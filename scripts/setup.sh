@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the project needs and this machine lacks, saying what and why.
 #
-#     scripts/setup.sh [postgres] [tshark] [oracles] [stand-in] [network] [cargo-deny]
-#                      [cargo-fuzz] [tiers]
+#     scripts/setup.sh [postgres] [openssl] [tshark] [oracles] [stand-in] [network] [systemd]
+#                      [cargo-deny] [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
@@ -170,6 +170,15 @@ setup_network() {
     have nft || apt_install 'the stress tests lose packets on purpose' nftables
 }
 
+setup_openssl() {
+    have openssl || apt_install 'the tests make certificates with it' openssl
+}
+
+# Only its tools are used: nothing of it runs here afterwards that did not run before.
+setup_systemd() {
+    have systemd-analyze || apt_install 'a test lets it read our unit' systemd
+}
+
 # cargo_tool NAME VERSION WHY
 cargo_tool() {
     local program=$tools/bin/$1
@@ -277,13 +286,15 @@ show_tiers() {
 for what in "$@"; do
     case $what in
     postgres) setup_postgres ;;
+    openssl) setup_openssl ;;
     tshark) setup_tshark ;;
     oracles) setup_oracles ;;
     stand-in) setup_stand_in ;;
     network) setup_network ;;
+    systemd) setup_systemd ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres tshark oracles stand-in network cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

@@ -38,6 +38,7 @@ fuzz_target!(|octets: &[u8]| {
         spacecraft: SpacecraftSet::all(),
         satellites_max: 3,
         sources: Vec::new(),
+        source_rate: None,
         rejected_per_second: 100,
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));

@@ -118,7 +118,7 @@ fn is_everywhere(option: &str) -> bool {
 
 /// Everything that people read.
 fn documents() -> Result<Vec<PathBuf>> {
-    let mut documents = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
+    let mut documents = ["README.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).to_vec();
     for folder in ["docs", "docs/adr", "wireshark"] {
         let entries = fs::read_dir(root().join(folder)).with_context(|| folder.to_owned())?;
         let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();

@@ -19,12 +19,13 @@ use bytesize::ByteSize;
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
 };
+use database::{Address, AddressError};
 use ipnet::IpNet;
 
 pub use journal::{Action, JournalOptions};
 pub use replay::ReplayOptions;
 
-use crate::{detect::Settings, spacecraft::SpacecraftSet};
+use crate::{detect::Settings, source_rate::RATE_MAX, spacecraft::SpacecraftSet};
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
 #[derive(Debug, Parser)]
@@ -69,6 +70,10 @@ pub struct RunOptions {
         default_value = "127.0.0.1:3000"
     )]
     pub http: SocketAddr,
+
+    /// Ask for the bearer token in this file, but at /healthz and /readyz
+    #[arg(long, env = "ORBITSTREAM_HTTP_TOKEN_FILE", value_name = "FILE")]
+    pub http_token_file: Option<PathBuf>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -219,6 +224,16 @@ pub struct RunOptions {
     #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub allow: Vec<IpNet>,
 
+    /// Datagrams that each source may send a second, and at once; the rest are refused [default: any
+    /// number]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_SOURCE_RATE",
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX))
+    )]
+    pub source_rate: Option<u32>,
+
     /// How many refused frames are stored each second; the rest are only counted
     #[arg(
         long,
@@ -308,7 +323,7 @@ pub struct DatabaseOptions {
         value_name = "URL",
         value_parser = database_url
     )]
-    pub database_url: tokio_postgres::Config,
+    pub database_url: Address,
 
     /// Use the TimescaleDB extension where the server has it; with `false`, plain tables
     #[arg(
@@ -454,13 +469,13 @@ fn one_line(message: &str) -> String {
     format!("{message}; see `receiver --help` and `receiver run --help`")
 }
 
-fn database_url(url: &str) -> Result<tokio_postgres::Config, String> {
-    let config: tokio_postgres::Config =
-        url.parse().map_err(|error| format!("{error}; expected {DATABASE_FORM}"))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(format!("it names no host; expected {DATABASE_FORM}"));
-    }
-    Ok(config)
+fn database_url(url: &str) -> Result<Address, String> {
+    url.parse().map_err(|error| match error {
+        AddressError::Form(_) | AddressError::NoHost | AddressError::Quote => {
+            format!("{error}; expected {DATABASE_FORM}")
+        }
+        error => error.to_string(),
+    })
 }
 
 fn station_name(name: &str) -> Result<String, String> {

@@ -2,8 +2,10 @@
 //! `/metrics`. It holds no database handle: samples go into the queues, and whether the database is
 //! there is told to it.
 
+mod connections;
 mod metrics;
 pub mod sample;
+pub mod token;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -15,7 +17,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header},
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -27,6 +29,7 @@ use crate::{
     shutdown::Drain, socket::now_us, spacecraft::SpacecraftSet, sparse::Sparse,
 };
 use sample::{Fault, Rules};
+use token::Token;
 
 /// What the handlers need.
 pub struct Door {
@@ -40,24 +43,15 @@ pub struct Door {
     pub window: TimeWindow,
     /// Whether the database is usable.
     pub readiness: Arc<Readiness>,
+    /// What requests must carry, if anything.
+    pub token: Option<Token>,
 }
 
 /// Serves until the station is stopped.
 pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) {
     let door = Arc::new(door);
-    let server = axum::serve(listener, router(Arc::clone(&door)));
-    let (at_stop, at_grace) = (drain.clone(), drain);
-    let served = server.with_graceful_shutdown(async move { at_stop.stopped().await });
-    tokio::select! {
-        result = served.into_future() => if let Err(error) = result {
-            tracing::error!("the HTTP server ended: {error}");
-        },
-        // Connections that are kept open do not hold up the end.
-        () = async {
-            at_grace.stopped().await;
-            tokio::time::sleep(GRACE).await;
-        } => {}
-    }
+    let counters = Arc::clone(&door.counters);
+    connections::serve(listener, router(Arc::clone(&door)), counters, drain).await;
     // A request that is still being read finds the door closed, and cannot keep the writers waiting
     // for it.
     *door.outlets.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -65,10 +59,11 @@ pub async fn serve(listener: tokio::net::TcpListener, door: Door, drain: Drain) 
 
 /// The routes.
 fn router(door: Arc<Door>) -> Router {
+    let for_everybody =
+        Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready));
+    let asks = middleware::from_fn_with_state(Arc::clone(&door), ask_for_token);
     Router::new()
-        .route("/telemetry", post(telemetry).layer(axum::middleware::from_fn(few_at_a_time)))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
+        .route("/telemetry", post(telemetry).layer(middleware::from_fn(few_at_a_time)))
         .route(
             "/stats",
             get(|State(door): State<Arc<Door>>| async move { Json(door.counters.ledger()) }),
@@ -80,8 +75,22 @@ fn router(door: Arc<Door>) -> Router {
                 ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
             }),
         )
+        .route_layer(asks)
+        .merge(for_everybody)
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
         .with_state(door)
+}
+
+/// Lets requests with the token pass, if the station has one; looks at nothing else of others.
+async fn ask_for_token(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let checked = door.token.as_ref().map_or(Ok(()), |token| token.check(request.headers()));
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(refused) => {
+            let (status, challenge, message) = refused.answer();
+            (status, [(header::WWW_AUTHENTICATE, challenge)], fault_body(message)).into_response()
+        }
+    }
 }
 
 async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
@@ -175,5 +184,3 @@ const BODY_OCTETS_MAX: usize = 1 << 20;
 const BODIES_MAX: usize = 64;
 const BODY_TIME: Duration = Duration::from_secs(10);
 const RETRY_AFTER_S: &str = "1";
-/// How long connections may take to finish when the station stops.
-const GRACE: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use crate::{
     link::{BYTES_PER_LINK, Links},
     queue::Outlets,
     rejected::{Rationing, RejectedFrame},
+    source_rate::SourceRate,
     spacecraft::SpacecraftSet,
     track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict},
 };
@@ -25,6 +26,8 @@ pub struct Admission {
     pub satellites_max: usize,
     /// Sources that are accepted; all when empty.
     pub sources: Vec<IpNet>,
+    /// Datagrams that each source may send, a second; any number when none.
+    pub source_rate: Option<u32>,
     /// Refused frames that are stored, a second; the rest are only counted.
     pub rejected_per_second: u32,
 }
@@ -35,6 +38,7 @@ pub struct Intake {
     tracker: Tracker,
     links: Links,
     rationing: Rationing,
+    source_rate: Option<SourceRate>,
     /// The ledger at the last row of `station_health`.
     told: Ledger,
     /// When the next rows about links and station are due.
@@ -58,6 +62,7 @@ impl Intake {
             tracker: Tracker::new(admission.satellites_max),
             links: Links::default(),
             rationing: Rationing::new(admission.rejected_per_second),
+            source_rate: admission.source_rate.map(SourceRate::new),
             told: Ledger::default(),
             tell_us: 0,
             checkpoints: None,
@@ -78,6 +83,14 @@ impl Intake {
             self.counts.frames += 1;
             self.counts.rejected.not_allowed += 1;
             self.keep(Rejections::NOT_ALLOWED, source, octets, received_us);
+            return;
+        }
+        if let Some(rate) = &mut self.source_rate
+            && !rate.permits(source, received_us)
+        {
+            self.counts.frames += 1;
+            self.counts.rejected.rate_limited += 1;
+            self.keep(Rejections::RATE_LIMITED, source, octets, received_us);
             return;
         }
         let mut frames = Datagram::new(octets);
@@ -373,6 +386,7 @@ mod tests {
             spacecraft: SpacecraftSet::all(),
             satellites_max: 3,
             sources: Vec::new(),
+            source_rate: None,
             rejected_per_second: 2,
         }
     }
@@ -486,5 +500,25 @@ mod tests {
         let ledger = counters.ledger();
         assert_eq!((ledger.rejected.not_allowed, ledger.accepted, ledger.frames), (1, 2, 3));
         assert_eq!(ledger.frames_residual(), 0);
+    }
+
+    #[test]
+    fn sources_that_send_too_many() {
+        let counters = Counters::new(1);
+        let (outlets, _inlets) = queues(1, 0, &counters);
+        let sources = vec!["192.0.2.0/24".parse().unwrap()];
+        let admission = Admission { sources, source_rate: Some(3), ..admission() };
+        let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
+        for count in 0..5 {
+            let two = [frame(1, 2 * count), frame(1, 2 * count + 1)].concat();
+            intake.datagram(&two, "192.0.2.7".parse().ok(), 0);
+            intake.datagram(&frame(2, count), "192.0.2.8".parse().ok(), i64::from(count) * 400_000);
+            intake.datagram(&two, "198.51.100.1".parse().ok(), 0);
+        }
+        intake.publish();
+        let ledger = counters.ledger();
+        assert_eq!((ledger.rejected.rate_limited, ledger.rejected.not_allowed), (2, 5));
+        assert_eq!((ledger.accepted, ledger.frames), (3 * 2 + 5, 3 * 2 + 5 + 7));
+        assert_eq!((ledger.frames_residual(), ledger.missed), (0, 0));
     }
 }

@@ -77,11 +77,15 @@ pub struct Rejections {
     pub unknown_spacecraft: u64,
     pub bad_time: u64,
     pub not_allowed: u64,
+    pub rate_limited: u64,
 }
 
 impl Rejections {
     /// The place of datagrams from sources that are not allowed in [`Self::by_reason`].
     pub const NOT_ALLOWED: u8 = Refusal::ALL.len() as u8;
+
+    /// The place of datagrams from sources that sent too many in [`Self::by_reason`].
+    pub const RATE_LIMITED: u8 = Self::NOT_ALLOWED + 1;
 
     /// The place of a refusal in [`Self::by_reason`].
     #[must_use]
@@ -105,7 +109,7 @@ impl Rejections {
 
     /// Every reason with its count.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
         [
             ("too_short", self.too_short),
             ("length_mismatch", self.length_mismatch),
@@ -116,6 +120,7 @@ impl Rejections {
             ("unknown_spacecraft", self.unknown_spacecraft),
             ("bad_time", self.bad_time),
             ("not_allowed", self.not_allowed),
+            ("rate_limited", self.rate_limited),
         ]
     }
 
@@ -137,7 +142,7 @@ pub struct StationRow {
 }
 
 /// Counters in the ledger, each reason of refusal counted as one.
-pub const COUNTERS: usize = 28;
+pub const COUNTERS: usize = 29;
 
 impl Ledger {
     /// Every counter with its name, as the columns of `station_health` have them. The last,
@@ -303,6 +308,8 @@ pub struct Counters {
     recovered: AtomicU64,
     /// The journal in figures.
     journal: Arc<Gauges>,
+    /// HTTP connections that were refused.
+    http_refused: AtomicU64,
 }
 
 impl Counters {
@@ -317,6 +324,7 @@ impl Counters {
             shed: (0..writers).map(|_| AtomicU64::new(0)).collect(),
             recovered: AtomicU64::new(0),
             journal: Arc::default(),
+            http_refused: AtomicU64::new(0),
         })
     }
 
@@ -352,6 +360,17 @@ impl Counters {
     #[must_use]
     pub fn journal(&self) -> &Arc<Gauges> {
         &self.journal
+    }
+
+    /// An HTTP connection was refused, since too many were open.
+    pub fn add_http_refused(&self) {
+        self.http_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// HTTP connections that were refused.
+    #[must_use]
+    pub fn http_refused(&self) -> u64 {
+        self.http_refused.load(Ordering::Relaxed)
     }
 
     /// Samples went into a writer's queue.
@@ -460,6 +479,10 @@ mod tests {
         }
         // All but the batches.
         assert_eq!(names.count(), COUNTERS - 1);
+        let rejected = Rejections { not_allowed: 1, rate_limited: 2, ..Rejections::default() };
+        let reasons = rejected.by_reason();
+        assert_eq!(reasons[usize::from(Rejections::NOT_ALLOWED)], ("not_allowed", 1));
+        assert_eq!(reasons[usize::from(Rejections::RATE_LIMITED)], ("rate_limited", 2));
         for reason in Refusal::ALL {
             let mut rejections = Rejections::default();
             rejections.count(reason);

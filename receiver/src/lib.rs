@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`socket`] | takes datagrams | what they mean |
 //! | [`intake`] | parses, tracks, fills chunks | SQL, HTTP, locks |
+//! | [`source_rate`] | who sends too fast | I/O, clocks |
 //! | [`track`] | loss, repeats, reboots of each stream | I/O, clocks |
 //! | [`link`] | how each link did, interval by interval | I/O, clocks |
 //! | [`http`] | JSON samples in, figures out | the database |
@@ -36,6 +37,7 @@ pub mod rejected;
 pub mod replay;
 pub mod shutdown;
 pub mod socket;
+pub mod source_rate;
 pub mod spacecraft;
 pub mod sparse;
 pub mod state;

@@ -18,7 +18,7 @@ use crate::{
     batch::{Form, Limits, TimeWindow},
     config::RunOptions,
     feed::Feed,
-    http::{self, Door},
+    http::{self, Door, token::Token},
     intake::{Admission, Intake},
     journal::Journal,
     ledger::{Counters, DetectCounts, Ledger, Report, StreamReport},
@@ -51,6 +51,7 @@ pub async fn run(
     options: RunOptions,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Outcome> {
+    let token = Token::read(options.http_token_file.as_deref()).map_err(anyhow::Error::msg)?;
     let http = bind_http(options.http)?;
     let mut sockets = Vec::new();
     for &address in &options.listen {
@@ -102,6 +103,7 @@ pub async fn run(
         spacecraft: spacecraft.clone(),
         satellites_max: options.max_satellites.into(),
         sources: options.allow,
+        source_rate: options.source_rate,
         rejected_per_second: options.rejected_per_second,
     };
     let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
@@ -116,6 +118,7 @@ pub async fn run(
         spacecraft,
         window,
         readiness,
+        token,
     };
     let served = tokio::spawn(http::serve(http, door, drain.clone()));
     let told = Arc::new(Mutex::new(Told::default()));

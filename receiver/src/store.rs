@@ -11,10 +11,13 @@ pub mod schema;
 use std::time::Duration;
 
 use bytes::Bytes;
+use database::Address;
 use futures_util::SinkExt as _;
 use protocol::KINDS;
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
+
+pub use database::explain;
 
 use crate::{
     batch::{Batch, Rows},
@@ -116,12 +119,12 @@ impl Error {
 
 impl Store {
     /// Connects, and prepares all statements.
-    pub async fn connect(config: &Config) -> Result<Self, Error> {
+    pub async fn connect(config: &Address) -> Result<Self, Error> {
         let connected = timeout(CONNECT_TIMEOUT, Self::connect_and_prepare(config)).await;
         connected.map_err(|_| Error::Silent)?
     }
 
-    async fn connect_and_prepare(config: &Config) -> Result<Self, Error> {
+    async fn connect_and_prepare(config: &Address) -> Result<Self, Error> {
         let (client, connection) = connect(config).await?;
         let mut copies = Vec::new();
         for copy in KINDS.iter().map(|kind| telemetry_copy(kind)).chain(side::copies()) {
@@ -208,7 +211,7 @@ impl Store {
 }
 
 /// Whether the database knows a journal: something of it has been stored.
-pub async fn knows(config: &Config, who: &Identity) -> Result<bool, Error> {
+pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     let (client, _connection) = connect(config).await?;
     let known = "SELECT EXISTS (SELECT FROM ingest_batch WHERE station = $1 AND journal = $2)";
     Ok(client.query_one(known, &[&who.station, &who.journal]).await?.get(0))
@@ -279,8 +282,8 @@ async fn copy(
 }
 
 /// Connects, and drives the connection on the runtime that this is called in.
-async fn connect(config: &Config) -> Result<(Client, Connection), Error> {
-    let mut config = config.clone();
+async fn connect(address: &Address) -> Result<(Client, Connection), Error> {
+    let mut config = address.config();
     config.application_name("orbitstream receiver");
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
@@ -293,23 +296,13 @@ async fn connect(config: &Config) -> Result<(Client, Connection), Error> {
     config.keepalives_retries(3);
     let options = config.get_options().unwrap_or_default();
     config.options(format!("{options} -c idle_in_transaction_session_timeout=60s").trim());
-    let connected = timeout(CONNECT_TIMEOUT, config.connect(NoTls)).await;
+    let connected = timeout(CONNECT_TIMEOUT, address.connect(&config)).await;
     let (client, connection) = connected.map_err(|_| Error::Silent)??;
     let driver = tokio::spawn(async move {
         // Its error reaches whoever waits for an answer, and is told there.
         let _told_elsewhere = connection.await;
     });
     Ok((client, Connection(driver)))
-}
-
-/// The server's own words where there are any: the driver's are just "db error".
-#[must_use]
-pub fn explain(error: &tokio_postgres::Error) -> String {
-    let Some(server) = error.as_db_error() else {
-        let cause = std::error::Error::source(error);
-        return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    };
-    format!("{} (SQLSTATE {})", server.message(), server.code().code())
 }
 
 /// Moves each shard's position from where the range begins to behind its last chunk. A shard whose

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use database::Address;
 use rand::RngExt as _;
-use tokio_postgres::Config;
 
 use crate::{
     batch::{Batch, Form, Limits, Put},
@@ -37,7 +37,7 @@ use trouble::Trouble;
 #[derive(Clone)]
 pub struct Setup {
     /// The database.
-    pub database: Config,
+    pub database: Address,
     /// Whose samples these are.
     pub identity: Identity,
     /// When a batch is closed.

@@ -39,6 +39,7 @@ fn the_hot_path_does_not_allocate() {
         spacecraft: SpacecraftSet::all(),
         satellites_max: 1_000,
         sources: Vec::new(),
+        source_rate: Some(1_000_000),
         rejected_per_second: 0,
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));

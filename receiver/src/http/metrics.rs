@@ -26,7 +26,13 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// The counters as text.
 pub(super) fn encode(counters: &Counters) -> String {
     let (ledger, shed, detect) = (counters.ledger(), counters.shed(), counters.detect());
-    text(Snapshot { ledger, shed, detect, journal: Arc::clone(counters.journal()) })
+    text(Snapshot {
+        ledger,
+        shed,
+        detect,
+        journal: Arc::clone(counters.journal()),
+        http_refused: counters.http_refused(),
+    })
 }
 
 fn text(snapshot: Snapshot) -> String {
@@ -45,6 +51,7 @@ struct Snapshot {
     shed: Vec<u64>,
     detect: DetectCounts,
     journal: Arc<Gauges>,
+    http_refused: u64,
 }
 
 impl Collector for Snapshot {
@@ -68,6 +75,7 @@ impl Collector for Snapshot {
             ("quarantined", "Samples set aside", ledger.quarantined),
             ("committed", "Samples stored", ledger.committed),
             ("batches", "Batches stored, each a transaction", ledger.batches),
+            ("http_refused", "HTTP connections beyond the limit", self.http_refused),
             ("detect_values", "Values that detectors have looked at", watch.values),
             ("detect_opened", "Anomalies opened", watch.opened),
             ("detect_refused", "Anomalies for which too many were open", watch.refused),
@@ -136,8 +144,11 @@ mod tests {
         detect.watch.limits_only = 8;
         let journal = Arc::new(Gauges::default());
         journal.damaged.store(9, Ordering::Relaxed);
-        let text = text(Snapshot { ledger: ledger.clone(), shed: vec![0, 4], detect, journal });
+        let shed = vec![0, 4];
+        let text =
+            text(Snapshot { ledger: ledger.clone(), shed, detect, journal, http_refused: 7 });
         assert!(text.contains("orbitstream_journal_damaged_total 9"), "{text}");
+        assert!(text.contains("orbitstream_http_refused_total 7"), "{text}");
         assert!(text.contains("orbitstream_detect_unstored_total 6"), "{text}");
         assert!(text.contains("orbitstream_detect_limits_only 8"), "{text}");
         assert!(text.contains("orbitstream_frames_total 7"), "{text}");

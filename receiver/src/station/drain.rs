@@ -19,7 +19,7 @@ use crate::{
 pub async fn drain(
     folder: &Path,
     station: &str,
-    database: &tokio_postgres::Config,
+    database: &database::Address,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Ledger> {
     schema::check(database).await?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio_postgres::Config;
+use database::Address;
 
 use crate::{
     config::{JournalChoice, RunOptions},
@@ -64,7 +64,7 @@ pub(super) async fn recall(
     journal: &Journal,
     intake: &mut Intake,
     who: &Identity,
-    config: &Config,
+    config: &Address,
 ) {
     intake.keep_checkpoints();
     let known = tokio::time::timeout(KNOWN_TIMEOUT, store::knows(config, who)).await;
@@ -84,7 +84,8 @@ pub(super) async fn recall(
 
 /// A folder of this user's, for this station and this database.
 #[must_use]
-pub fn default_folder(config: &Config, station: &str) -> PathBuf {
+pub fn default_folder(address: &Address, station: &str) -> PathBuf {
+    let config = address.config();
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("STATE_DIRECTORY")
         .or_else(|| Some(set("XDG_STATE_HOME")?.join(NAME)))

@@ -74,6 +74,7 @@ pub async fn replay(
         spacecraft: options.spacecraft.clone().unwrap_or_else(SpacecraftSet::all),
         satellites_max: options.max_satellites.into(),
         sources: options.allow.clone(),
+        source_rate: None,
         rejected_per_second: REJECTED_PER_SECOND,
     };
     let intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));

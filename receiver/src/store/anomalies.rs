@@ -6,7 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio_postgres::{Config, Error, Statement, Transaction, error::DbError};
+use database::Address;
+use tokio_postgres::{Error, Statement, Transaction, error::DbError};
 
 use super::connect;
 use crate::detect::Event;
@@ -100,7 +101,7 @@ async fn upsert(
 /// Closes what an earlier run of this station has left open, but for the events in `known`; returns
 /// how many those were. To be done before this run has stored any.
 pub async fn close_unknown(
-    config: &Config,
+    config: &Address,
     station: &str,
     known: &[i64],
 ) -> Result<u64, super::Error> {

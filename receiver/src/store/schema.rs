@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Config;
+use database::Address;
 
 use super::{connect, explain};
 use crate::config::{DatabaseOptions, PeriodOptions};
@@ -122,7 +122,7 @@ pub async fn migrate(
 }
 
 /// Whether the schema is the one this program writes to; if so, whether it has TimescaleDB.
-pub async fn check(config: &Config) -> Result<bool, Error> {
+pub async fn check(config: &Address) -> Result<bool, Error> {
     let (client, _connection) = connect(config).await?;
     match version(&client).await? {
         None => Err(Error::Missing),

@@ -101,7 +101,7 @@ impl Past {
         let frames = self.satellites * self.rate;
         let station_columns = "datagrams, bytes, frames, idle, too_short, length_mismatch, \
              crc_mismatch, bad_version, bad_layout, unknown_apid, unknown_spacecraft, bad_time, \
-             not_allowed, accepted, json, recovered, duplicate, stale, missed, late, lost, resets, \
+             not_allowed, rate_limited, accepted, json, recovered, duplicate, stale, missed, late, lost, resets, \
              kernel_dropped, queue_dropped, quarantined, committed, pending";
         format!(
             "INSERT INTO telemetry
@@ -117,7 +117,7 @@ impl Past {
                     (random() < 0.02)::int, 0, 0, {links_s} * {rate} * 34, 1, 3
              FROM {links} AS t, satellite, unnest(ARRAY[100, 101]) AS apid ORDER BY t;
              INSERT INTO station_health (time, station, {station_columns})
-             SELECT t, 'GS-01', {frames}, {frames} * 68, {frames}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+             SELECT t, 'GS-01', {frames}, {frames} * 68, {frames}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
                     {frames}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {frames}, 50
              FROM {station} AS t",
             rate = self.rate

@@ -1,0 +1,209 @@
+//! The HTTP door: who may come in, how many, with how much, and how slowly. Whoever is refused gets a
+//! status of the contract or is let go, and everybody else is served meanwhile.
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use harness::program::sibling;
+use support::{Ground, Tables};
+
+const TOKEN: &str = "5d6f0c1e9a7b4823";
+const SAMPLE: &str = r#"{"satellite_id": "SAT-01", "temp": 50}"#;
+/// A client that waits for longer than this waits for ever.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// What the station gives a head or a body.
+const SLOW: Duration = Duration::from_secs(10);
+const ALMOST_SLOW: Duration = Duration::from_secs(8);
+
+fn connect(ground: &Ground) -> Result<TcpStream> {
+    let stream = TcpStream::connect(ground.station.http_address())?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Sends a request that ends its connection, and gives back the whole answer.
+fn ask(ground: &Ground, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
+    let mut stream = connect(ground)?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}");
+    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes())?;
+    rest_of(&mut stream)
+}
+
+/// What the station sends until it ends the connection.
+fn rest_of(stream: &mut TcpStream) -> Result<String> {
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        // It was let go with something unread: that resets it.
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => Err(error.into()),
+        _ => Ok(String::from_utf8(answer)?),
+    }
+}
+
+fn status(answer: &str) -> Result<u16> {
+    let code = answer.split(' ').nth(1).with_context(|| format!("no status: {answer:?}"))?;
+    Ok(code.parse()?)
+}
+
+#[test]
+fn with_a_token_only_health_is_for_everybody() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    fs::write(&file, format!("{TOKEN}\n"))?;
+    let option = format!("--http-token-file={}", file.display());
+    let mut ground = Ground::start(Tables::Plain, &[&option])?;
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    for (method, path, body) in
+        [("POST", "/telemetry", SAMPLE), ("GET", "/stats", ""), ("GET", "/metrics", "")]
+    {
+        for (headers, challenge) in [
+            (String::new(), "www-authenticate: Bearer\r\n"),
+            (right.replace("23", "24"), "www-authenticate: Bearer error=\"invalid_token\"\r\n"),
+            (right.replace("23", "2"), "www-authenticate: Bearer error=\"invalid_token\"\r\n"),
+            (
+                right.replace("Bearer", "Basic"),
+                "www-authenticate: Bearer error=\"invalid_token\"\r\n",
+            ),
+        ] {
+            let answer = ask(&ground, method, path, &headers, body)?;
+            assert_eq!(status(&answer)?, 401, "{path} {headers}: {answer}");
+            assert!(answer.contains(challenge), "{path} {headers}: {answer}");
+            assert!(!answer.contains(TOKEN), "{answer}");
+        }
+        let answer = ask(&ground, method, path, &right, body)?;
+        assert_eq!(status(&answer)?, 200, "{path}: {answer}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(status(&ask(&ground, "GET", path, "", "")?)?, 200, "{path}");
+    }
+    // A body that nobody may send is not read: the answer is there before it is.
+    let mut stream = connect(&ground)?;
+    stream.write_all(b"POST /telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n[")?;
+    assert_eq!(status(&rest_of(&mut stream)?)?, 401);
+
+    ground.station.program().interrupt()?;
+    ground.station.program().wait_for_success(PATIENCE)?;
+    assert_eq!(ground.sql("SELECT count(*) FROM telemetry")?, "1");
+    let log = fs::read_to_string(ground.folder.path().join("receiver.log"))?;
+    assert!(!log.contains(TOKEN), "{log}");
+    Ok(())
+}
+
+#[test]
+fn the_token_is_never_shown() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    fs::write(&file, "sh0rt-t0ken")?;
+    fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+    let file = file.to_string_lossy();
+    let run = |variable: &str, options: &[&str]| {
+        Command::new(sibling("receiver")?)
+            .args(["run", "--http=127.0.0.1:0", "--listen=127.0.0.1:0"])
+            .args(["--database-url", "postgresql://nobody@127.0.0.1:1/x"])
+            .args(options)
+            .env("ORBITSTREAM_HTTP_TOKEN", variable)
+            .output()
+            .context("cannot run receiver")
+    };
+    for (variable, options, part) in [
+        (TOKEN, &["--help"][..], "--http-token-file"),
+        (TOKEN, &["--http-token-file", &file], "give only one"),
+        ("sh0rt-t0ken", &[], "openssl rand"),
+        ("", &["--http-token-file", &file], "openssl rand"),
+        ("", &["--http-token-file", "/no/such/file"], "/no/such/file"),
+    ] {
+        let output = run(variable, options)?;
+        let shown = String::from_utf8([output.stdout, output.stderr].concat())?;
+        assert!(shown.contains(part), "{options:?}: {shown}");
+        assert!(!shown.contains(TOKEN) && !shown.contains("sh0rt-t0ken"), "{shown}");
+        assert!(options == ["--help"] || shown.trim().lines().count() == 1, "{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn heads_and_bodies_have_a_size() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &[])?;
+    // Three are there besides.
+    let many = |count: usize| "X-Filling: x\r\n".repeat(count - 3);
+    assert_eq!(status(&ask(&ground, "POST", "/telemetry", &many(64), SAMPLE)?)?, 200);
+    assert_eq!(status(&ask(&ground, "POST", "/telemetry", &many(65), SAMPLE)?)?, 431);
+    let long = |octets: usize| format!("X-Filling: {}\r\n", "x".repeat(octets));
+    assert_eq!(status(&ask(&ground, "POST", "/telemetry", &long(15 << 10), SAMPLE)?)?, 200);
+    assert_eq!(status(&ask(&ground, "POST", "/telemetry", &long(40 << 10), SAMPLE)?)?, 431);
+    // A body of unstated length is read no further than to the limit.
+    let mut stream = connect(&ground)?;
+    stream
+        .write_all(b"POST /telemetry HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    let piece = format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16));
+    for _ in 0..17 {
+        // The last ones may find the connection closed.
+        let _sent = stream.write_all(piece.as_bytes());
+    }
+    assert_eq!(status(&rest_of(&mut stream)?)?, 413);
+    let counters = ground.stop()?;
+    assert_eq!(counters.json, 2);
+    Ok(())
+}
+
+#[test]
+fn slow_clients_are_let_go_and_others_served() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &[])?;
+    let head = b"POST /telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n";
+    let (mut silent, mut in_head, mut in_body) =
+        (connect(&ground)?, connect(&ground)?, connect(&ground)?);
+    let start = Instant::now();
+    in_head.write_all(head)?;
+    in_body.write_all(&[head, &b"\r\n["[..]].concat())?;
+    // A little now and then does not buy more time.
+    while start.elapsed() < ALMOST_SLOW {
+        in_head.write_all(b"X: x\r\n")?;
+        in_body.write_all(b" ")?;
+        assert_eq!(ground.station.post(SAMPLE)?.0, 200);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(rest_of(&mut silent)?, "");
+    assert_eq!(rest_of(&mut in_head)?, "");
+    let answer = rest_of(&mut in_body)?;
+    assert_eq!(status(&answer)?, 408, "{answer}");
+    assert!(start.elapsed() >= SLOW, "{:?}", start.elapsed());
+    let counters = ground.stop()?;
+    assert_eq!(counters.committed, counters.json);
+    Ok(())
+}
+
+#[test]
+fn so_many_connections_at_a_time() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &[])?;
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        open.push(connect(&ground)?);
+    }
+    let mut refused = connect(&ground)?;
+    let answer = rest_of(&mut refused)?;
+    assert_eq!(status(&answer)?, 503, "{answer}");
+    assert!(answer.contains("Retry-After: 1\r\n"), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+    assert_eq!(body, r#"{"error":"too many connections"}"#);
+    // Those that were there are served, and make room when they end.
+    let first = open.first_mut().context("none")?;
+    first.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    assert_eq!(status(&rest_of(first)?)?, 200);
+    open.clear();
+    let patience = Instant::now() + PATIENCE;
+    while ground.station.get("/healthz").is_err() {
+        assert!(Instant::now() < patience, "no connection is free again");
+    }
+    assert!(ground.station.get("/metrics")?.contains("orbitstream_http_refused_total "));
+    assert!(!ground.station.get("/metrics")?.contains("orbitstream_http_refused_total 0"));
+    ground.stop()?;
+    Ok(())
+}
