@@ -11,7 +11,6 @@ WORKDIR /src
 # The whole workspace, because Cargo reads the manifest of every member; .dockerignore lets
 # nothing else into the context. The migrations in schema/ are compiled into the receiver.
 COPY Cargo.toml Cargo.lock ./
-COPY database database
 COPY protocol protocol
 COPY receiver receiver
 COPY satsim satsim

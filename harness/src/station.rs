@@ -89,7 +89,7 @@ impl Station {
         let report = fresh(folder, RECEIVER_REPORT)?;
         // Its own: what another test has left is none of its business.
         let journal = folder.join("journal");
-        let has_journal = options.iter().any(|option| *option == "--journal");
+        let has_journal = options.contains(&"--journal");
         let program = Program::start(
             Command::new(sibling("receiver")?)
                 .arg("run")

@@ -19,13 +19,17 @@ use bytesize::ByteSize;
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
 };
-use database::{Address, AddressError};
 use ipnet::IpNet;
 
 pub use journal::{Action, JournalOptions};
 pub use replay::ReplayOptions;
 
-use crate::{detect::Settings, source_rate::RATE_MAX, spacecraft::SpacecraftSet};
+use crate::{
+    address::{Address, AddressError},
+    detect::Settings,
+    source_rate::RATE_MAX,
+    spacecraft::SpacecraftSet,
+};
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
 #[derive(Debug, Parser)]

@@ -17,8 +17,10 @@
 //! | [`batch`], [`copy`] | rows and ranges | connections |
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`state`] | files that outlive a run | what is in them |
+//! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
+pub mod address;
 pub mod batch;
 pub mod chunk;
 pub mod config;

@@ -17,7 +17,8 @@ pub async fn find(
 ) -> Result<BTreeMap<usize, Poison>, Error> {
     let entries: Vec<_> = batch.entries().collect();
     let mut poison = BTreeMap::new();
-    let mut parts = vec![0..entries.len()];
+    let mut parts = Vec::new();
+    parts.push(0..entries.len());
     while let Some(part) = parts.pop() {
         let Some(refused) = refusal(store, &entries[part.clone()], form).await? else { continue };
         if part.len() <= 1 {
@@ -46,13 +47,13 @@ async fn refusal(
         Ok(()) => Ok(None),
         Err(error) if error.class() == Class::Row => {
             let sqlstate = error.sqlstate().unwrap_or_default().to_owned();
-            let mut reason = error.to_string();
-            reason.truncate(reason.floor_char_boundary(REASON_OCTETS_MAX));
+            let reason = error.to_string();
             // NUL is no text to PostgreSQL.
-            Ok(Some(Poison { reason: reason.replace('\0', ""), sqlstate }))
+            let reason = reason.chars().filter(|&c| c != '\0').take(REASON_CHARS_MAX).collect();
+            Ok(Some(Poison { reason, sqlstate }))
         }
         Err(error) => Err(error),
     }
 }
 
-const REASON_OCTETS_MAX: usize = 500;
+const REASON_CHARS_MAX: usize = 500;

@@ -131,7 +131,8 @@ pub async fn run(
         () = any_ended(&listening, &writers) => Err(anyhow!("a thread has ended by itself")),
     };
     tracing::info!("Stopping: {}", reason.as_ref().unwrap_or(&"something is wrong"));
-    let finished = finish(&stopper, served, (listening, keeping, writers)).await;
+    let then = keeping.into_iter().chain(writers).collect();
+    let finished = finish(&stopper, served, listening, then).await;
     telling.abort();
     attended.abort();
     tell(&counters, &told);
@@ -189,22 +190,16 @@ fn cannot_write(path: &Path) -> String {
 async fn finish(
     stopper: &Stopper,
     served: tokio::task::JoinHandle<()>,
-    (listening, keeping, writers): (
-        JoinHandle<io::Result<Vec<StreamCounts>>>,
-        Vec<JoinHandle<()>>,
-        Vec<JoinHandle<()>>,
-    ),
+    listening: JoinHandle<io::Result<Vec<StreamCounts>>>,
+    then: Vec<JoinHandle<()>>,
 ) -> anyhow::Result<Vec<StreamCounts>> {
     stopper.stop();
     served.await.context("the HTTP server panicked")?;
     let ended = tokio::task::spawn_blocking(move || {
         let streams = listening.join().map_err(|_| anyhow!("the socket thread panicked"))?;
         // The doors are gone and with them the sending ends: what is queued is finished.
-        for thread in keeping {
-            thread.join().map_err(|_| anyhow!("a thread of the journal panicked"))?;
-        }
-        for writer in writers {
-            writer.join().map_err(|_| anyhow!("a writer thread panicked"))?;
+        for thread in then {
+            thread.join().map_err(|_| anyhow!("a thread of the journal or a writer panicked"))?;
         }
         anyhow::Ok(streams?)
     });

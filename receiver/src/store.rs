@@ -11,15 +11,15 @@ pub mod schema;
 use std::time::Duration;
 
 use bytes::Bytes;
-use database::Address;
 use futures_util::SinkExt as _;
 use protocol::KINDS;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Statement};
 
-pub use database::explain;
+pub use crate::address::explain;
 
 use crate::{
+    address::Address,
     batch::{Batch, Rows},
     copy::{CopyBuffer, side, telemetry_copy},
     detect::Event,

@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use database::Address;
 use rand::RngExt as _;
 
 use crate::{
+    address::Address,
     batch::{Batch, Form, Limits, Put},
     chunk::{Chunk, Entry},
     detect::Watch,

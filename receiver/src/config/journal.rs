@@ -35,7 +35,7 @@ pub struct JournalOptions {
         value_name = "URL",
         value_parser = super::database_url
     )]
-    pub database_url: Option<database::Address>,
+    pub database_url: Option<crate::address::Address>,
 
     #[command(flatten)]
     #[allow(missing_docs)]

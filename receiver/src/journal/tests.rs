@@ -101,7 +101,9 @@ impl Run {
             }
         }
         for (writer, chunk) in open.into_iter().enumerate() {
-            chunk.map(|chunk| outlets.send(writer, chunk).unwrap());
+            if let Some(chunk) = chunk {
+                outlets.send(writer, chunk).unwrap();
+            }
         }
         drop(outlets);
         append.join().unwrap();

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, default_writers, start_writers};
 use crate::{
+    address::Address,
     batch::{Form, Limits, TimeWindow},
     feed::Feed,
     journal::{Journal, Options, files::Disk},
@@ -19,7 +20,7 @@ use crate::{
 pub async fn drain(
     folder: &Path,
     station: &str,
-    database: &database::Address,
+    database: &Address,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Ledger> {
     schema::check(database).await?;

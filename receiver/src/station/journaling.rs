@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use database::Address;
-
 use crate::{
+    address::Address,
     config::{JournalChoice, RunOptions},
     intake::Intake,
     journal::{Gauges, Journal, Options, files::Disk},

@@ -6,11 +6,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use database::Address;
 use tokio_postgres::{Error, Statement, Transaction, error::DbError};
 
 use super::connect;
-use crate::detect::Event;
+use crate::{address::Address, detect::Event};
 
 /// Stores events as they are now; returns how many of them the server refuses.
 pub(super) async fn store(

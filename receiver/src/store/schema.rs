@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use database::Address;
-
-use super::{connect, explain};
+use super::{Address, connect, explain};
 use crate::config::{DatabaseOptions, PeriodOptions};
 
 refinery::embed_migrations!("../schema/migrations");

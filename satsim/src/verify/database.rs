@@ -1,9 +1,8 @@
 //! The database that a station stores in: asked, never written to.
 
-use database::{Address, AddressError, explain};
 use futures_util::TryStreamExt as _;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, Row, types::ToSql};
 
 /// An open connection.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub enum DatabaseError {
         "--database-url is no address of a database: {0}; its form is \
          postgresql://USER:PASSWORD@HOST:5432/DATABASE"
     )]
-    Url(AddressError),
+    Url(tokio_postgres::Error),
     #[error("cannot reach the database: {}; is --database-url right?", said(.0))]
     Unreachable(tokio_postgres::Error),
     #[error("the database refused to count: {}; is --database-url that of a station?", said(.0))]
@@ -35,8 +34,7 @@ pub enum DatabaseError {
 impl Database {
     /// Connects.
     pub fn open(url: &str) -> Result<Self, DatabaseError> {
-        let address: Address = url.parse().map_err(DatabaseError::Url)?;
-        let mut config = address.config();
+        let mut config: Config = url.parse().map_err(DatabaseError::Url)?;
         config.application_name("satsim verify");
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_DURATION_MAX);
@@ -47,7 +45,7 @@ impl Database {
             .map_err(DatabaseError::Runtime)?;
         let client = runtime.block_on(async {
             let (client, connection) =
-                address.connect(&config).await.map_err(DatabaseError::Unreachable)?;
+                config.connect(NoTls).await.map_err(DatabaseError::Unreachable)?;
             // Its end, good or bad, shows in the queries.
             tokio::spawn(connection);
             client.batch_execute(SETTINGS).await.map_err(DatabaseError::Refused)?;
@@ -88,7 +86,11 @@ impl Database {
 
 /// What the server said, or why it could not be asked: the driver's own text leaves both out.
 fn said(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| explain(error), |said| said.message().to_owned())
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(said), _) => said.message().to_owned(),
+        (None, Some(source)) => source.to_string(),
+        (None, None) => error.to_string(),
+    }
 }
 
 /// Frames are dated to the microsecond, reports too; a second is more than any rounding.

@@ -14,7 +14,7 @@ use rustls::{
 };
 use tokio_postgres::config::SslMode;
 
-use crate::AddressError;
+use super::AddressError;
 
 /// Whom a mode lets in.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::AddressError;
+use super::AddressError;
 
 /// An address, and what was taken out of it. An empty value is none, as to libpq.
 #[derive(Debug, Default, PartialEq, Eq)]

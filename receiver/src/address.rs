@@ -15,8 +15,6 @@
 //! instead of a promise that is not kept, and the name of a host must be among the certificate's
 //! subject alternative names.
 
-#![forbid(unsafe_code)]
-
 mod parameters;
 mod trust;
 
