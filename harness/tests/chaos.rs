@@ -1,4 +1,4 @@
-//! A slice of the fault tests in random rounds, one of each kind that the station stands; `make chaos`
+//! A slice of the fault tests in random rounds, one of each kind that no other test has; `make chaos`
 //! runs many more. And the proof that they can fail.
 
 use std::process::Command;
@@ -14,7 +14,7 @@ fn a_slice_of_the_rounds() -> Result<()> {
     let field = Field::start(folder.path(), Settings::default())?;
     let possible = field.kinds();
     let mut figures = Figures::default();
-    let wanted = [Kind::CommitUnanswered, Kind::Gone, Kind::Kill, Kind::Torn, Kind::Absent];
+    let wanted = [Kind::Gone, Kind::Kill, Kind::Torn, Kind::Absent];
     for kind in wanted.into_iter().filter(|kind| possible.contains(kind)) {
         let outcome = field.run(&Plan::draw(SEED, &[kind]));
         assert!(outcome.is_clean(), "{}\n{}", outcome.line(), outcome.wrong.join("\n"));
@@ -80,4 +80,5 @@ fn the_program_says_what_it_did() -> Result<()> {
     Ok(())
 }
 
-const SEED: u64 = 2;
+/// With it satellites fly for little more than five seconds.
+const SEED: u64 = 20;
