@@ -6,7 +6,7 @@
 //! source the kernel did not tell are one source too.
 //!
 //! Guarantees, whatever arrives: the table never grows beyond [`SOURCES_MAX`] entries of
-//! [`OCTETS_PER_SOURCE`], a look-up reads the [`WAYS`] entries of one set, and a source is refused
+//! [`OCTETS_PER_SOURCE`], a look-up reads the `WAYS` entries of one set, and a source is refused
 //! only for datagrams that carry its own address. A full set forgets the source whose bucket has
 //! most in it: a full bucket is the same as none, so for all but the busiest sources nothing is
 //! lost. Whoever is forgotten begins with a full bucket.

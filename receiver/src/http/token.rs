@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 pub struct Token(String);
 
 impl Token {
-    /// The token of a file or, without one, of the environment variable [`VARIABLE`]; `None` when
+    /// The token of a file or, without one, of the environment variable `VARIABLE`; `None` when
     /// there is neither. Errors are one line, and do not show it.
     pub fn read(file: Option<&Path>) -> Result<Option<Self>, String> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
