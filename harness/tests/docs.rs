@@ -86,6 +86,8 @@ fn options() -> Result<BTreeMap<String, Vec<String>>> {
         ("receiver", &["--help"][..]),
         ("receiver", &["run", "--help"]),
         ("receiver", &["migrate", "--help"]),
+        ("receiver", &["journal", "--help"]),
+        ("receiver", &["replay", "--help"]),
         ("satsim", &["--help"]),
         ("satsim", &["verify", "--help"]),
     ] {
@@ -94,7 +96,7 @@ fn options() -> Result<BTreeMap<String, Vec<String>>> {
         let help = String::from_utf8(output.stdout)?;
         let mut last = None;
         for line in help.lines().map(str::trim) {
-            if line.starts_with('-') {
+            if line.starts_with('-') && !line.starts_with("- ") {
                 let name = names(line, "--").next().with_context(|| line.to_owned())?;
                 let entries = options.entry(name.to_owned()).or_default();
                 entries.push(line.to_owned());

@@ -52,8 +52,7 @@ fn a_schema_that_is_missing_older_or_newer_is_said_and_waited_for() -> Result<()
     let history = "refinery_schema_history";
     cluster().sql(&name, &format!("INSERT INTO {history} VALUES (9999, 'later', now(), '1')"))?;
     for options in [&[][..], &["--migrate"]] {
-        let (station, _folder) = unready(&url, options, "install a newer receiver")?;
-        assert_eq!(station.stop()?.pending, 0);
+        assert!(failure(&url, options)?.contains("install a newer receiver"));
     }
     let older = format!("DELETE FROM {history} WHERE version <> 1");
     cluster().sql(&name, &older)?;

@@ -71,7 +71,9 @@ fn a_newer_schema_is_left_alone() -> Result<()> {
          DROP VIEW telemetry_1d",
     )?;
     let schema = schema(&name)?;
-    for arguments in [&["migrate"][..], &["run", "--migrate"], &["run"]] {
+    let run = ["run", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--journal", "off"];
+    let migrating = [&run[..], &["--migrate"]].concat();
+    for arguments in [&["migrate"][..], &migrating, &run] {
         let output = Command::new(sibling("receiver")?)
             .args(arguments)
             .env("DATABASE_URL", cluster().url(&name))

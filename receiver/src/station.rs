@@ -52,6 +52,7 @@ pub async fn run(
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Outcome> {
     let token = Token::read(options.http_token_file.as_deref()).map_err(anyhow::Error::msg)?;
+    database::refuse_newer(&options.database.database_url).await?;
     let http = bind_http(options.http)?;
     let mut sockets = Vec::new();
     for &address in &options.listen {

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::tell_extension;
 use crate::{
+    address::Address,
     config::RunOptions,
     readiness::Readiness,
     store::{anomalies, schema},
@@ -49,6 +50,15 @@ pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<
     }
 }
 
+/// A schema that is newer than this program is an error at the start, if the database is there to say
+/// so: nothing that comes would ever be stored by it.
+pub(super) async fn refuse_newer(config: &Address) -> Result<(), schema::Error> {
+    match timeout(FIRST_TIMEOUT, schema::check(config)).await {
+        Ok(Err(error @ schema::Error::Newer { .. })) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Whether the tables, which can be written to now, are hypertables.
 async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Error> {
     let config = &options.database.database_url;
@@ -77,4 +87,6 @@ fn in_public(error: &schema::Error) -> String {
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
+/// How long the start waits for that.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
