@@ -43,7 +43,7 @@ pub use drain::drain;
 pub use journaling::default_folder;
 pub use replaying::replay;
 
-use watching::Watching;
+use watching::{Beside, Watching};
 
 /// Runs the station until `stop` ends or `--duration` is over; returns its report. Errors are of
 /// configuration: a database that is not there is waited for, and what comes meanwhile is kept.
@@ -63,13 +63,19 @@ pub async fn run(
     let writers = options.writers.map_or_else(default_writers, usize::from);
     let counters = Counters::new(writers);
     let mut journal = journaling::open(&options, writers, counters.journal())?;
-    let place = journal.as_ref().map(|one| (one.folder(), one.identity(), one.next()));
-    let Watching { watched, folder } = watching::start(&options, writers, place)?;
-    let known = watched.iter().flatten().flat_map(|one| one.watch.known_events()).collect();
     let identity = Identity {
         station: options.station.clone(),
         journal: journal.as_ref().map_or_else(rand::random, Journal::identity),
     };
+    let is_known = journaling::is_known(&identity, &options.database.database_url).await;
+    let beside = journal.as_ref().map(|journal| Beside {
+        folder: journal.folder(),
+        identity: journal.identity(),
+        next: journal.next(),
+        is_known,
+    });
+    let Watching { watched, folder } = watching::start(&options, writers, beside)?;
+    let known = watched.iter().flatten().flat_map(|one| one.watch.known_events()).collect();
 
     let (stopper, drain) = running(options.drain_timeout);
     let (mut outlets, inlets) = queues(writers, QUEUE_OCTETS, &counters);
@@ -109,7 +115,7 @@ pub async fn run(
     };
     let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
     if let Some(journal) = &journal {
-        journaling::recall(journal, &mut intake, &setup.identity, &setup.database).await;
+        journaling::recall(journal, &mut intake, is_known);
     }
     let writers = start_writers(&setup, feeds, watched)?;
     let listening = start_intake(intake, sockets, drain.clone())?;

@@ -58,18 +58,18 @@ pub(super) fn open(
     }
 }
 
-/// Lets the intake go on from what the journal remembers of sequence counts.
-pub(super) async fn recall(
-    journal: &Journal,
-    intake: &mut Intake,
-    who: &Identity,
-    config: &Address,
-) {
-    intake.keep_checkpoints();
+/// Whether the database has stored something of this journal, or does not say. What was learned from
+/// samples that another database has is nothing to go on from: they may come again for this one.
+pub(super) async fn is_known(who: &Identity, config: &Address) -> bool {
     let known = tokio::time::timeout(KNOWN_TIMEOUT, store::knows(config, who)).await;
+    !matches!(known, Ok(Ok(false)))
+}
+
+/// Lets the intake go on from what the journal remembers of sequence counts.
+pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
+    intake.keep_checkpoints();
     let mut state = journal.tracker_state();
-    if state.is_some() && matches!(known, Ok(Ok(false))) {
-        // What was stored before went to another database, and may come again for this one.
+    if state.is_some() && !is_known {
         tracing::info!("the database does not know this journal: sequence counts begin anew");
         state = None;
     }

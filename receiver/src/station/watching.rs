@@ -3,11 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    config::RunOptions,
-    detect::Watch,
-    queue::SHARDS,
-    socket::now_us,
-    state::{Since, StateFolder},
+    config::RunOptions, detect::Watch, queue::SHARDS, socket::now_us, state::StateFolder,
     writer::Watched,
 };
 
@@ -19,18 +15,28 @@ pub(super) struct Watching {
     pub(super) folder: Option<Arc<StateFolder>>,
 }
 
+/// The journal beside which what is learned is kept.
+pub(super) struct Beside<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) identity: i64,
+    /// The place from which on chunks are this run's.
+    pub(super) next: i64,
+    /// Whether the database knows it.
+    pub(super) is_known: bool,
+}
+
 /// A watch for each writer, with what an earlier run has left, in a folder of its own or beside the
 /// journal. What is not known of is learned from the journal, as far as that goes back.
 pub(super) fn start(
     options: &RunOptions,
     writers: usize,
-    journal: Option<(&Path, i64, i64)>,
+    journal: Option<Beside<'_>>,
 ) -> anyhow::Result<Watching> {
     if !options.detect {
         return Ok(Watching { watched: (0..writers).map(|_| None).collect(), folder: None });
     }
     let settings = &options.detection;
-    let (_, identity, next) = journal.unwrap_or((Path::new(""), 0, 0));
+    let next = journal.as_ref().map_or(0, |journal| journal.next);
     let mut watched: Vec<_> = (0..writers)
         .map(|_| {
             let watch = Watch::new(settings.clone(), &options.station, writers);
@@ -38,10 +44,10 @@ pub(super) fn start(
             Watched { watch, seen: [next; SHARDS] }
         })
         .collect();
-    let folder = match (&options.state, journal) {
+    let folder = match (&options.state, &journal) {
         (Some(path), _) => Some(StateFolder::open(path, settings.snapshot_octets_max())?),
-        (None, Some((path, ..))) => {
-            let folder = StateFolder::open(path, settings.snapshot_octets_max());
+        (None, Some(journal)) => {
+            let folder = StateFolder::open(journal.folder, settings.snapshot_octets_max());
             folder
                 .inspect_err(|error| {
                     tracing::warn!("what the detectors learn is not kept: {error:#}")
@@ -53,12 +59,14 @@ pub(super) fn start(
             None
         }
     };
-    if let Some(folder) = &folder {
+    let is_of_others = options.state.is_none() && journal.as_ref().is_some_and(|one| !one.is_known);
+    if let Some(folder) = folder.as_ref().filter(|_| !is_of_others) {
         for shard in 0..SHARDS {
             let Watched { watch, seen } = &mut watched[shard % writers];
             let since = folder.load(shard, |octets| watch.restore(octets, shard, now_us()));
-            if let Some(Since { number, .. }) = since.filter(|since| since.journal == identity) {
-                seen[shard] = number;
+            let journal = journal.as_ref().map(|journal| journal.identity);
+            if let Some(since) = since.filter(|since| Some(since.journal) == journal) {
+                seen[shard] = since.number;
             }
         }
     }
