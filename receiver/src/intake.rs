@@ -117,11 +117,12 @@ impl Intake {
     /// counts, and once a second appends the rows about the links and the station.
     pub fn tick(&mut self, now_us: i64) {
         self.tell_in_time(now_us);
-        for writer in 0..self.open.len() {
-            if self.outlets.is_hungry(writer) {
-                self.flush(writer);
-            }
-        }
+        // All of them before any is sent: with a journal they share a queue, and the first one's chunk
+        // would make the others' wait until they are full.
+        let writers = 0..self.open.len();
+        let hungry = writers.clone().filter(|&writer| self.outlets.is_hungry(writer));
+        let hungry = hungry.fold(0_u64, |set, writer| set | 1 << writer);
+        writers.filter(|writer| hungry >> writer & 1 == 1).for_each(|writer| self.flush(writer));
         self.publish();
     }
 
