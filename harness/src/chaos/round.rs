@@ -39,7 +39,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            loss_window: Duration::from_millis(500),
+            loss_window: Duration::from_millis(100),
             memory_mib_max: 300.0,
             journal: true,
             durable: false,

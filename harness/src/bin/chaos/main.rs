@@ -37,7 +37,7 @@ struct Options {
     #[arg(long, value_name = "KIND")]
     only: Vec<Kind>,
     /// How long before a kill a frame may have been sent and yet be lost
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
     loss_window: Duration,
     /// What the receiver may have resident, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 300.0)]
