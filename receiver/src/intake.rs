@@ -475,6 +475,18 @@ mod tests {
     }
 
     #[test]
+    fn with_a_journal_every_open_chunk_goes_on_at_once() {
+        let counters = Counters::new(3);
+        let (mut outlets, _inlets) = queues(3, 1 << 20, &counters);
+        let (journal, _direct) = outlets.through_one();
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        intake.datagram(&[frame(1, 0), frame(2, 0), frame(3, 0)].concat(), None, 0);
+        intake.tick(0);
+        let samples: Vec<_> = journal.try_iter().map(|chunk| chunk.samples()).collect();
+        assert_eq!(samples, [1, 1, 1]);
+    }
+
+    #[test]
     fn a_writer_that_is_busy_gets_full_chunks() {
         let counters = Counters::new(1);
         let (outlets, inlets) = queues(1, 0, &counters);
