@@ -30,8 +30,10 @@ fn receiver(words: &[&str], url: &str) -> Result<(Output, String)> {
 
 /// The same frames each time.
 fn fly(target: &str, folder: &Path, frames: &str, more: &[&str]) -> Result<harness::Truth> {
-    let options = ["--satellites", "20", "--rate", "200", "--boot", "7", "--seed", "3"];
-    Constellation::fly(target, folder, &[&options[..], &["--count", frames], more].concat())
+    let boot = ["--boot", "7"];
+    let boot = if more.contains(&"--boot") { &[][..] } else { &boot };
+    let options = ["--satellites", "20", "--rate", "200", "--seed", "3"];
+    Constellation::fly(target, folder, &[&options[..], boot, &["--count", frames], more].concat())
 }
 
 #[test]
@@ -84,6 +86,9 @@ fn what_is_pending_at_the_end_is_listed_checked_and_drained() -> Result<()> {
     let mut station = Station::start(&url, folder.path(), ports(), &options)?;
     cluster().sql(&database, "ALTER TABLE telemetry RENAME TO elsewhere")?;
     fly(station.target(), folder.path(), "3000", &[])?;
+    // Dated long ago: to be set aside, by whoever stores it.
+    let old = ["--start", "2020-01-01T00:00:00Z", "--boot", "8"];
+    fly(station.target(), folder.path(), "100", &old)?;
     // The database refuses: that is said where people look, and nothing is lost meanwhile.
     let start = Instant::now();
     while station.ask("/readyz")?.0 != 503 {
@@ -92,10 +97,10 @@ fn what_is_pending_at_the_end_is_listed_checked_and_drained() -> Result<()> {
     }
     assert!(station.program().log_tail().contains("42P01"));
     let counters = station.stop()?;
-    assert_eq!((counters.accepted, counters.pending), (3_000, 3_000));
+    assert_eq!((counters.accepted, counters.pending), (3_100, 3_100));
 
     let (_, listed) = receiver(&["journal", "ls", "--journal", &journal], &url)?;
-    assert!(listed.contains("3000"), "{listed}");
+    assert!(listed.contains("3100"), "{listed}");
     let (output, said) = receiver(&["journal", "verify", "--journal", &journal], &url)?;
     assert!(output.status.success(), "{said}");
     cluster().sql(&database, "ALTER TABLE elsewhere RENAME TO telemetry")?;
@@ -103,6 +108,7 @@ fn what_is_pending_at_the_end_is_listed_checked_and_drained() -> Result<()> {
         let (output, said) = receiver(&["journal", "drain", "--journal", &journal], &url)?;
         assert!(output.status.success() && said.contains(stored), "{said}");
         assert_eq!(cluster().sql(&database, ROWS)?, "3000|3000");
+        assert_eq!(cluster().sql(&database, "SELECT count(*) FROM quarantine")?, "100");
     }
     let nowhere = receiver(&["journal", "ls", "--journal", "/no/such/folder"], &url)?.1;
     assert!(nowhere.contains("there is no journal"), "{nowhere}");
@@ -177,6 +183,34 @@ fn a_row_that_the_database_refuses_is_set_aside_alone() -> Result<()> {
         assert_eq!(cluster().sql(&database, frames)?, "68|23514");
         drop(folder);
     }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_even_be_set_aside_waits_for_people() -> Result<()> {
+    let mut ground = Ground::start(Tables::Plain, &[])?;
+    ground.sql(
+        "ALTER TABLE telemetry ADD CONSTRAINT not_hot CHECK (cpu_temp < 70);
+         ALTER TABLE quarantine ADD CONSTRAINT nothing CHECK (false) NOT VALID",
+    )?;
+    for temp in [20, 77] {
+        let sample = format!(r#"{{"satellite_id": "SAT-50", "temp": {temp}}}"#);
+        assert_eq!(ground.station.post(sample)?.0, 200);
+    }
+    let start = Instant::now();
+    while ground.station.ask("/readyz")?.0 != 503 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it still says ready");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // It waits between its attempts: the log has few lines.
+    std::thread::sleep(Duration::from_secs(2));
+    let log = std::fs::read_to_string(ground.folder.path().join("receiver.log"))?;
+    assert!(log.contains("nothing") && log.lines().count() < 30, "{log}");
+    ground.sql("ALTER TABLE quarantine DROP CONSTRAINT nothing")?;
+    ground.station.wait_until_ready()?;
+    ground.station.wait_until_quiet()?;
+    let counters = ground.station.stop()?;
+    assert_eq!((counters.committed, counters.quarantined, counters.pending), (1, 1, 0));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 pub mod detect;
 mod file;
 mod journal;
+mod reception;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -19,16 +20,15 @@ use bytesize::ByteSize;
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser as _,
 };
-use ipnet::IpNet;
 
 pub use journal::{Action, JournalOptions};
+pub use reception::{ReceptionOptions, StationOptions};
 pub use replay::ReplayOptions;
 
 use crate::{
     address::{Address, AddressError},
     detect::Settings,
     source_rate::RATE_MAX,
-    spacecraft::SpacecraftSet,
 };
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
@@ -91,49 +91,9 @@ pub struct RunOptions {
     #[allow(missing_docs)]
     pub periods: PeriodOptions,
 
-    /// Name of this ground station
-    #[arg(
-        long,
-        env = "ORBITSTREAM_STATION",
-        value_name = "NAME",
-        default_value = "GS-01",
-        value_parser = station_name
-    )]
-    pub station: String,
-
-    /// Spacecraft ids that are accepted, such as 1-100,205 [default: all]
-    #[arg(long, env = "ORBITSTREAM_SPACECRAFT", value_name = "IDS")]
-    pub spacecraft: Option<SpacecraftSet>,
-
-    /// How many spacecraft are accepted at most
-    #[arg(
-        long,
-        env = "ORBITSTREAM_MAX_SATELLITES",
-        value_name = "NUMBER",
-        default_value = "10000",
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    pub max_satellites: u16,
-
-    /// Frames older than this are quarantined
-    #[arg(
-        long,
-        env = "ORBITSTREAM_TIME_PAST",
-        value_name = "TIME",
-        default_value = "30d",
-        value_parser = humantime::parse_duration
-    )]
-    pub time_past: Duration,
-
-    /// Frames dated later than this from now are quarantined
-    #[arg(
-        long,
-        env = "ORBITSTREAM_TIME_FUTURE",
-        value_name = "TIME",
-        default_value = "5m",
-        value_parser = humantime::parse_duration
-    )]
-    pub time_future: Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reception: ReceptionOptions,
 
     /// Let the kernel coalesce datagrams of one sender
     #[arg(
@@ -224,10 +184,6 @@ pub struct RunOptions {
     )]
     pub receive_buffer: ByteSize,
 
-    /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
-    #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
-    pub allow: Vec<IpNet>,
-
     /// Datagrams that each source may send a second, and at once; the rest are refused [default: any
     /// number]
     #[arg(
@@ -248,24 +204,10 @@ pub struct RunOptions {
     )]
     pub rejected_per_second: u32,
 
-    /// Look for anomalies in what is received
-    #[arg(
-        long,
-        env = "ORBITSTREAM_DETECT",
-        value_name = "BOOL",
-        action = clap::ArgAction::Set,
-        default_value = "true"
-    )]
-    pub detect: bool,
-
     /// Keep what the detectors learn in this folder, so that it survives a restart [default: that of
     /// the journal]
     #[arg(long, env = "ORBITSTREAM_STATE", value_name = "FOLDER")]
     pub state: Option<PathBuf>,
-
-    /// Write the counters to this file as JSON at the end
-    #[arg(long, env = "ORBITSTREAM_REPORT", value_name = "FILE")]
-    pub report: Option<PathBuf>,
 
     /// Stop after this time [default: at a signal]
     #[arg(
@@ -275,10 +217,6 @@ pub struct RunOptions {
         value_parser = humantime::parse_duration
     )]
     pub duration: Option<Duration>,
-
-    /// What the detectors look for: only the file says it.
-    #[arg(skip)]
-    pub detection: Settings,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -407,8 +345,8 @@ impl Cli {
         let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(Error::from_clap)?;
         match &mut cli.command {
-            Command::Run(options) => options.detection = detect,
-            Command::Replay(options) => options.detection = detect,
+            Command::Run(options) => options.reception.detection = detect,
+            Command::Replay(options) => options.reception.detection = detect,
             Command::Migrate(_) | Command::Journal(_) => {}
         }
         Ok(cli)

@@ -177,8 +177,8 @@ impl Intake {
         is_restored
     }
 
-    /// Takes notice of what was accepted after that: it is neither counted nor sent on again, but
-    /// what was not told of its links is told with the next rows.
+    /// Takes notice of what was accepted after that: it is not sent on again, but what was not told
+    /// of its links is told with the next rows. Ends with [`Self::recalled`].
     pub fn recall(&mut self, chunk: &Chunk) {
         for entry in chunk.entries() {
             match entry {
@@ -199,6 +199,10 @@ impl Intake {
                 Entry::Sample(_) | Entry::Station(_) | Entry::Rejected(..) => {}
             }
         }
+    }
+
+    /// All that was accepted before is recalled; it is not counted.
+    pub fn recalled(&mut self) {
         self.tracker.forget_counts();
     }
 

@@ -14,6 +14,8 @@
 //! Limits: `octets_max` on disk; when that is full the appender takes nothing more, so that the
 //! doors' chunks run out, which they count. Memory is a window of a file for each writer.
 
+use std::path::Path;
+
 mod append;
 mod checkpoint;
 pub mod files;
@@ -25,6 +27,7 @@ mod record;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use append::Appender;
 pub use keep::Keeper;
@@ -39,6 +42,14 @@ fn file_name(first: i64) -> String {
     format!("{first:016x}.{SEGMENT}")
 }
 
+/// Whether it is the file of a segment that was set aside.
+fn is_aside(path: &Path) -> bool {
+    let is_segment = path.file_stem().is_some_and(|stem| stem.len() == NUMBER_DIGITS);
+    is_segment && path.extension().is_some_and(|ending| ending == DAMAGED || ending == FOREIGN)
+}
+
+/// Hexadecimal digits of a number in a name.
+const NUMBER_DIGITS: usize = 16;
 const SEGMENT: &str = "segment";
 /// The ending of files that cannot be read, or not wholly.
 const DAMAGED: &str = "damaged";

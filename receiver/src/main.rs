@@ -82,7 +82,7 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
     let JournalOptions { action, journal, station, database_url, .. } = options;
     let folder = match (journal, &database_url) {
         (Some(folder), _) => folder,
-        (None, Some(database)) => station::default_folder(database, &station),
+        (None, Some(database)) => station::default_folder(database, &station.name),
         (None, None) => {
             bail!("which journal? give --journal FOLDER, or the station's --database-url")
         }

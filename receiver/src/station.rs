@@ -15,7 +15,7 @@ use anyhow::{Context as _, anyhow};
 use crossbeam_channel::bounded;
 
 use crate::{
-    batch::{Form, Limits, TimeWindow},
+    batch::{Form, Limits},
     config::RunOptions,
     feed::Feed,
     http::{self, Door, token::Token},
@@ -59,12 +59,12 @@ pub async fn run(
         let octets = options.receive_buffer.as_u64() as usize;
         sockets.push(Socket::bind(address, octets, options.gro)?);
     }
-    let file = ReportFile::create(options.report.clone())?;
+    let file = ReportFile::create(options.reception.report.clone())?;
     let writers = options.writers.map_or_else(default_writers, usize::from);
     let counters = Counters::new(writers);
     let mut journal = journaling::open(&options, writers, counters.journal())?;
     let identity = Identity {
-        station: options.station.clone(),
+        station: options.reception.station.name.clone(),
         journal: journal.as_ref().map_or_else(rand::random, Journal::identity),
     };
     let is_known = journaling::is_known(&identity, &options.database.database_url).await;
@@ -89,7 +89,7 @@ pub async fn run(
         None => (inlets.into_iter().map(Feed::of_queue).collect(), Vec::new()),
     };
     let readiness = Arc::new(Readiness::default());
-    let window = TimeWindow { past: options.time_past, future: options.time_future };
+    let window = options.reception.station.window();
     let setup = Setup {
         database: options.database.database_url.clone(),
         identity,
@@ -98,18 +98,18 @@ pub async fn run(
             octets_max: BATCH_OCTETS_MAX.max(options.batch_rows as usize * ROW_OCTETS),
             age_max: options.batch_age,
         },
-        form: Form { station: options.station.clone(), window },
+        form: Form { station: options.reception.station.name.clone(), window },
         counters: Arc::clone(&counters),
         readiness: Arc::clone(&readiness),
         drain: drain.clone(),
         state: folder,
     };
     let attended = tokio::spawn(database::attend(options.clone(), known, Arc::clone(&readiness)));
-    let spacecraft = options.spacecraft.unwrap_or_else(SpacecraftSet::all);
+    let spacecraft = options.reception.spacecraft.unwrap_or_else(SpacecraftSet::all);
     let admission = Admission {
         spacecraft: spacecraft.clone(),
-        satellites_max: options.max_satellites.into(),
-        sources: options.allow,
+        satellites_max: options.reception.max_satellites.into(),
+        sources: options.reception.allow,
         source_rate: options.source_rate,
         rejected_per_second: options.rejected_per_second,
     };
@@ -227,12 +227,7 @@ fn start_journal(
         appender.run();
         drop(ends);
     };
-    let appending = thread::Builder::new().name("journal".into()).spawn(append);
-    let keeping = thread::Builder::new().name("journal-sync".into()).spawn(move || keeper.run());
-    Ok(vec![
-        appending.context("cannot start the journal's thread")?,
-        keeping.context("cannot start the journal's second thread")?,
-    ])
+    Ok(vec![start("journal", append)?, start("journal-sync", move || keeper.run())?])
 }
 
 fn start_writers(
@@ -244,10 +239,17 @@ fn start_writers(
     for (feed, watched) in feeds.into_iter().zip(watched) {
         let name = format!("writer-{}", feed.lane().writer());
         let writer = Writer::new(setup.clone(), feed, watched).context("cannot start a writer")?;
-        let thread = thread::Builder::new().name(name).spawn(move || writer.run());
-        threads.push(thread.context("cannot start a writer thread")?);
+        threads.push(start(&name, move || writer.run())?);
     }
     Ok(threads)
+}
+
+fn start<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
+    let thread = thread::Builder::new().name(name.into()).spawn(run);
+    thread.with_context(|| format!("cannot start the thread {name}"))
 }
 
 fn start_intake(
@@ -265,7 +267,7 @@ fn start_intake(
         let streams = intake.borrow().streams();
         Ok(streams)
     };
-    thread::Builder::new().name("intake".into()).spawn(run).context("cannot start a thread")
+    start("intake", run)
 }
 
 fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {

@@ -265,6 +265,7 @@ impl Writer {
         ask: impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
     ) -> Option<T> {
         let mut trouble = Trouble::default();
+        let mut is_searched = false;
         loop {
             let error = match self.attempt(&ask) {
                 Ok(answer) => {
@@ -273,8 +274,12 @@ impl Writer {
                 }
                 Err(error) => error,
             };
-            if error.class() == Class::Row && self.set_aside(&error) {
-                continue;
+            // Once: if it does not help, the error is about something else, and waits for people.
+            if error.class() == Class::Row && !is_searched {
+                is_searched = true;
+                if self.set_aside(&error) {
+                    continue;
+                }
             }
             self.store = None;
             if self.setup.drain.is_over() {
@@ -304,13 +309,7 @@ impl Writer {
             };
             ask(store, identity, batch).await
         };
-        self.runtime.block_on(async {
-            // A server that does not answer must not keep the station from ending.
-            tokio::select! {
-                outcome = attempt => outcome,
-                () = drain.over() => Err(Error::OutOfTime),
-            }
-        })
+        self.runtime.block_on(in_time(drain, attempt))
     }
 
     /// Sets the rows aside that the database does not take; false if there are none, or if that
@@ -319,7 +318,8 @@ impl Writer {
         // The transaction has ended with the error.
         let Some(store) = &mut self.store else { return false };
         let form = &self.setup.form;
-        match self.runtime.block_on(poison::find(store, &self.batch, form)) {
+        let search = poison::find(store, &self.batch, form);
+        match self.runtime.block_on(in_time(&self.setup.drain, search)) {
             Ok(poison) if !poison.is_empty() => {
                 let rows = poison.len();
                 tracing::error!("{rows} rows are set aside, the database refuses them: {error}");
@@ -348,6 +348,17 @@ impl Writer {
         let watch = self.watched.as_ref().map(|watched| watched.watch.counts());
         self.counts.detect.watch = watch.unwrap_or_default();
         self.setup.counters.publish_writer(self.writer, self.counts);
+    }
+}
+
+/// A server that does not answer must not keep the station from ending.
+async fn in_time<T>(
+    drain: &Drain,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        outcome = asked => outcome,
+        () = drain.over() => Err(Error::OutOfTime),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{FileOption, station_name};
+use super::{FileOption, StationOptions};
 
 /// Options of `receiver journal`.
 #[derive(Clone, Debug, Args)]
@@ -17,15 +17,9 @@ pub struct JournalOptions {
     #[arg(long, env = "ORBITSTREAM_JOURNAL", value_name = "FOLDER")]
     pub journal: Option<PathBuf>,
 
-    /// Name of the ground station
-    #[arg(
-        long,
-        env = "ORBITSTREAM_STATION",
-        value_name = "NAME",
-        default_value = "GS-01",
-        value_parser = station_name
-    )]
-    pub station: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub station: StationOptions,
 
     /// The database, as postgresql://USER:PASSWORD@HOST:5432/DATABASE; needed to drain
     #[arg(

@@ -21,7 +21,7 @@ fn run(arguments: &[&str]) -> RunOptions {
 fn run_may_be_left_out() {
     for arguments in [&["run", "--database-url", URL][..], &["--database-url", URL]] {
         let options = run(arguments);
-        assert_eq!(options.station, "GS-01");
+        assert_eq!(options.reception.station.name, "GS-01");
         assert_eq!(options.listen, ["127.0.0.1:10015".parse().unwrap()]);
     }
     assert!(read(&["--version"]).unwrap_err().starts_with("shown"));
@@ -58,7 +58,10 @@ fn the_file_gives_defaults() {
          listen = ['127.0.0.1:1', '127.0.0.1:2']\ngro = false\n"
     ));
     let options = run(&["--config", path, "--batch-rows", "8"]);
-    assert_eq!((&*options.station, options.batch_rows, options.gro), ("GS-07", 8, false));
+    assert_eq!(
+        (&*options.reception.station.name, options.batch_rows, options.gro),
+        ("GS-07", 8, false)
+    );
     assert_eq!(options.listen.len(), 2);
     let config = format!("--config={path}");
     assert!(matches!(read(&["migrate", &config]).unwrap().command, Command::Migrate(_)));

@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -22,9 +22,8 @@ pub struct Keeper {
     /// Nothing comes out of it; it ends with the appender.
     ended: Receiver<()>,
     warned: Warned,
-    is_failing: bool,
-    /// Files of damaged segments that are kept.
-    kept_damaged: usize,
+    /// When an operation that failed was told last.
+    told: Option<Instant>,
 }
 
 /// What has been said about the journal's size.
@@ -43,7 +42,7 @@ impl Keeper {
         ended: Receiver<()>,
     ) -> Self {
         let warned = Warned::No;
-        Self { shared, pending, period, ended, warned, is_failing: false, kept_damaged: 0 }
+        Self { shared, pending, period, ended, warned, told: None }
     }
 
     /// Works until the appender has ended.
@@ -125,8 +124,7 @@ impl Keeper {
 
     fn discard(&mut self, segment: &Segment) {
         let path = &segment.path;
-        let is_kept = segment.is_damaged && self.kept_damaged < DAMAGED_MAX;
-        self.kept_damaged += usize::from(is_kept);
+        let is_kept = segment.is_damaged && self.damaged_files() < DAMAGED_MAX;
         let done = if is_kept {
             self.shared.set_aside(path, super::DAMAGED).map(|_| ())
         } else {
@@ -134,6 +132,12 @@ impl Keeper {
         };
         // What stays is found at the next start, and known to be stored by what the database says.
         self.told(done, "has a file that cannot be removed");
+    }
+
+    /// Damaged segments that are kept, also those of earlier runs.
+    fn damaged_files(&self) -> usize {
+        let files = self.shared.files.list(&self.shared.folder).unwrap_or_default();
+        files.iter().filter(|path| super::is_aside(path)).count()
     }
 
     fn warn(&mut self) {
@@ -161,12 +165,12 @@ impl Keeper {
     fn told(&mut self, done: io::Result<()>, what: &str) {
         if let Err(error) = &done {
             Gauges::add(&self.shared.gauges.failures, 1);
-            if !self.is_failing {
+            if self.told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) {
                 let folder = self.shared.folder.display();
                 tracing::error!("the journal in {folder} {what}: {error}");
+                self.told = Some(Instant::now());
             }
         }
-        self.is_failing = done.is_err();
     }
 }
 
@@ -174,6 +178,8 @@ impl Keeper {
 const RETAINED_OCTETS_MAX: u64 = 256 << 20;
 /// More files of damaged segments are not kept.
 const DAMAGED_MAX: usize = 8;
+/// How often a lasting error is repeated in the log.
+const TELL_PERIOD: Duration = Duration::from_secs(30);
 const ALARM_PERCENT: u64 = 80;
 const CALM_PERCENT: u64 = 70;
 /// A file more may be one too many.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    DAMAGED, FOREIGN, SEGMENT,
+    SEGMENT,
     files::{Files, Octets},
     open::Walk,
     record::{SEGMENT_HEAD_OCTETS, SegmentHead},
@@ -76,10 +76,7 @@ impl fmt::Display for Looked {
 pub fn look(files: &dyn Files, folder: &Path) -> io::Result<Vec<Looked>> {
     let mut paths = files.list(folder)?;
     paths.retain(|path| {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        // The files of detectors that were set aside have that ending, too.
-        ending.is_some_and(|ending| [SEGMENT, DAMAGED, FOREIGN].contains(&ending))
-            && path.file_stem().is_some_and(|stem| stem.len() == NAME_LENGTH)
+        super::is_aside(path) || path.extension().is_some_and(|ending| ending == SEGMENT)
     });
     paths.sort();
     Ok(paths.into_iter().map(|path| look_at(files, path)).collect())
@@ -120,6 +117,3 @@ fn content(file: &dyn Octets, octets: u64) -> Result<Content, String> {
     content.torn = octets.saturating_sub(end);
     Ok(content)
 }
-
-/// Hexadecimal digits of a number.
-const NAME_LENGTH: usize = 16;

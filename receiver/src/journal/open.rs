@@ -20,6 +20,7 @@ use super::{
     read::NOBODY,
     record::{RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, next_run},
     shared::{Gauges, Segment, Shared},
+    window::Window,
 };
 use crate::{
     chunk::Chunk,
@@ -342,14 +343,13 @@ pub(super) struct Walk<'a> {
     pub(super) skipped: u64,
     /// Records with a good header whose entries are damaged.
     pub(super) damaged: u64,
-    window: Vec<u8>,
-    window_at: u64,
+    window: Window,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(file: &'a dyn Octets, end: u64) -> Self {
         let offset = SEGMENT_HEAD_OCTETS as u64;
-        Self { file, end, offset, skipped: 0, damaged: 0, window: Vec::new(), window_at: 0 }
+        Self { file, end, offset, skipped: 0, damaged: 0, window: Window::default() }
     }
 
     /// The next whole record and where it stands.
@@ -378,16 +378,7 @@ impl<'a> Walk<'a> {
     }
 
     fn view(&mut self, offset: u64, octets: usize) -> Option<&[u8]> {
-        let from = |at: u64| usize::try_from(offset.checked_sub(at)?).ok();
-        let is_here = from(self.window_at).is_some_and(|from| self.window.len() >= from + octets);
-        if !is_here {
-            self.window.resize(WINDOW_OCTETS, 0);
-            let read = self.file.read_at(&mut self.window, offset).unwrap_or_default();
-            self.window.truncate(read);
-            self.window_at = offset;
-        }
-        let from = from(self.window_at)?;
-        self.window.get(from..from + octets)
+        self.window.view(self.file, offset, octets, self.end)
     }
 }
 
@@ -416,4 +407,3 @@ fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
 const LOCK: &str = "journal.lock";
 /// A million runs more than this are left.
 const NUMBER_MAX: i64 = i64::MAX - (1 << 60);
-const WINDOW_OCTETS: usize = 256 * 1_024;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::{
-    record::{RECORD_HEAD_OCTETS, RECORD_OCTETS_MAX, RecordHead, SEGMENT_HEAD_OCTETS, is_same_run},
+    record::{RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, is_same_run},
     shared::{After, Gauges, Segment, Shared},
+    window::Window,
 };
 use crate::chunk::Chunk;
 
@@ -19,9 +20,7 @@ pub struct Reader {
     own: u64,
     segment: Option<Segment>,
     offset: u64,
-    /// Part of the segment, from `window_at` on.
-    window: Vec<u8>,
-    window_at: u64,
+    window: Window,
     /// All records before this number have been passed.
     position: i64,
     /// The last record that was met, to see what is missing.
@@ -43,8 +42,7 @@ impl Reader {
             own,
             segment: None,
             offset: 0,
-            window: Vec::new(),
-            window_at: 0,
+            window: Window::default(),
             position: i64::MIN,
             met: None,
             peeked: None,
@@ -206,19 +204,7 @@ impl Reader {
     /// So many octets of the segment, or none if they are not there or cannot be read.
     fn view(&mut self, offset: u64, octets: usize) -> Option<&[u8]> {
         let segment = self.segment.as_ref()?;
-        let is_here = |at: u64, window: &[u8]| {
-            let from = usize::try_from(offset.checked_sub(at)?).ok()?;
-            (window.len() >= from + octets).then_some(from)
-        };
-        if is_here(self.window_at, &self.window).is_none() {
-            let left = usize::try_from(segment.end.saturating_sub(offset)).unwrap_or(WINDOW_OCTETS);
-            self.window.resize(left.min(WINDOW_OCTETS), 0);
-            self.window_at = offset;
-            let read = segment.file.read_at(&mut self.window, offset);
-            self.window.truncate(read.unwrap_or_default());
-        }
-        let from = is_here(self.window_at, &self.window)?;
-        self.window.get(from..from + octets)
+        self.window.view(&*segment.file, offset, octets, segment.end)
     }
 
     /// There is no record where one should be: goes to the next that is whole, or to the end.
@@ -265,5 +251,3 @@ impl Reader {
 
 /// The writer of a reader that reads for none.
 pub(super) const NOBODY: usize = usize::MAX;
-const WINDOW_OCTETS: usize = 256 * 1_024;
-const _: () = assert!(WINDOW_OCTETS >= RECORD_OCTETS_MAX);

@@ -67,7 +67,9 @@ async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Er
     }
     let checked = timeout(TIMEOUT, schema::check(config)).await;
     let has_timescaledb = checked.map_err(|_| schema::Error::Silent)??;
-    let closed = timeout(TIMEOUT, anomalies::close_unknown(config, &options.station, known)).await;
+    let closed =
+        timeout(TIMEOUT, anomalies::close_unknown(config, &options.reception.station.name, known))
+            .await;
     let closed = closed.map_err(|_| schema::Error::Silent)??;
     if closed > 0 {
         tracing::info!("{closed} anomalies of an earlier run are closed");

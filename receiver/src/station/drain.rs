@@ -5,7 +5,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, default_writers, start_writers};
 use crate::{
     address::Address,
-    batch::{Form, Limits, TimeWindow},
+    batch::{Form, Limits},
+    config::StationOptions,
     feed::Feed,
     journal::{Journal, Options, files::Disk},
     ledger::{Counters, Ledger},
@@ -19,7 +20,7 @@ use crate::{
 /// Stores what a journal holds, until nothing is left or `stop` ends.
 pub async fn drain(
     folder: &Path,
-    station: &str,
+    station: &StationOptions,
     database: &Address,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Ledger> {
@@ -30,7 +31,7 @@ pub async fn drain(
         folder: folder.to_owned(),
         octets_max: u64::MAX,
         sync_period: Duration::ZERO,
-        station: station.to_owned(),
+        station: station.name.clone(),
         writers,
     };
     let mut journal = Journal::open(&options, Arc::new(Disk), Arc::clone(counters.journal()))?;
@@ -46,17 +47,13 @@ pub async fn drain(
     readiness.set_checked();
     let setup = Setup {
         database: database.clone(),
-        identity: Identity { station: station.to_owned(), journal: journal.identity() },
+        identity: Identity { station: station.name.clone(), journal: journal.identity() },
         limits: Limits {
             rows_max: BATCH_ROWS,
             octets_max: BATCH_OCTETS_MAX,
             age_max: Duration::from_millis(500),
         },
-        // What was accepted was found to be in time then.
-        form: Form {
-            station: station.to_owned(),
-            window: TimeWindow { past: Duration::MAX, future: Duration::MAX },
-        },
+        form: Form { station: station.name.clone(), window: station.window() },
         counters: Arc::clone(&counters),
         readiness,
         drain,

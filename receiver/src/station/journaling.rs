@@ -26,7 +26,7 @@ pub(super) fn open(
         folder,
         octets_max: options.journal_size.as_u64(),
         sync_period: options.journal_sync,
-        station: options.station.clone(),
+        station: options.reception.station.name.clone(),
         writers,
     };
     let open = |folder| Journal::open(&of(folder), Arc::new(Disk), Arc::clone(gauges));
@@ -40,7 +40,8 @@ pub(super) fn open(
         }
         Some(JournalChoice::Folder(folder)) => open(folder.clone()).map(Some),
         None => {
-            let folder = default_folder(&options.database.database_url, &options.station);
+            let folder =
+                default_folder(&options.database.database_url, &options.reception.station.name);
             // Two stations of one name may run side by side as long as nobody chose a folder.
             let others = (2..=DEFAULTS_MAX).map(|number| {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -79,6 +80,7 @@ pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
         tracing::warn!("what was known of sequence counts cannot be read: they begin anew");
     }
     journal.replay(number, |chunk| intake.recall(chunk));
+    intake.recalled();
 }
 
 /// A folder of this user's, for this station and this database.
@@ -86,7 +88,10 @@ pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
 pub fn default_folder(address: &Address, station: &str) -> PathBuf {
     let config = address.config();
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd may name several, with colons between.
+    let first = |paths: PathBuf| env::split_paths(&paths).next();
     let base = set("STATE_DIRECTORY")
+        .and_then(first)
         .or_else(|| Some(set("XDG_STATE_HOME")?.join(NAME)))
         .or_else(|| Some(set("HOME")?.join(".local/state").join(NAME)))
         .unwrap_or_else(|| Path::new(NAME).to_owned());

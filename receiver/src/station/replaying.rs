@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, ROW_OCTETS, ReportFile, start_writers};
+use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, ROW_OCTETS, ReportFile, start, start_writers};
 use crate::{
-    batch::{Form, Limits, TimeWindow},
+    batch::{Form, Limits},
     config::ReplayOptions,
     detect::Watch,
     feed::Feed,
@@ -37,7 +37,7 @@ pub async fn replay(
     let path = &options.recording;
     let cannot = || format!("cannot replay {}", path.display());
     let recording = Recording::open(path, options.port).with_context(cannot)?;
-    let file = ReportFile::create(options.report.clone())?;
+    let file = ReportFile::create(options.reception.report.clone())?;
     let config = &options.database.database_url;
     schema::check(config).await?;
     // The file is its own journal: a place in it is the number of a datagram.
@@ -49,15 +49,15 @@ pub async fn replay(
     readiness.set_checked();
     let setup = Setup {
         database: config.clone(),
-        identity: Identity { station: options.station.clone(), journal },
+        identity: Identity { station: options.reception.station.name.clone(), journal },
         limits: Limits {
             rows_max: BATCH_ROWS,
             octets_max: BATCH_OCTETS_MAX.max(BATCH_ROWS as usize * ROW_OCTETS),
             age_max: BATCH_AGE,
         },
         form: Form {
-            station: options.station.clone(),
-            window: TimeWindow { past: options.time_past, future: options.time_future },
+            station: options.reception.station.name.clone(),
+            window: options.reception.station.window(),
         },
         counters: Arc::clone(&counters),
         readiness,
@@ -65,15 +65,21 @@ pub async fn replay(
         state: None,
     };
     let watched = (0..WRITERS).map(|_| {
-        let watch = || Watch::new(options.detection.clone(), &options.station, WRITERS);
-        options.detect.then(|| Watched { watch: watch(), seen: [0; SHARDS] })
+        let watch = || {
+            Watch::new(
+                options.reception.detection.clone(),
+                &options.reception.station.name,
+                WRITERS,
+            )
+        };
+        options.reception.detect.then(|| Watched { watch: watch(), seen: [0; SHARDS] })
     });
     let feeds = inlets.into_iter().map(Feed::of_numbered).collect();
     let writers = start_writers(&setup, feeds, watched.collect())?;
     let admission = Admission {
-        spacecraft: options.spacecraft.clone().unwrap_or_else(SpacecraftSet::all),
-        satellites_max: options.max_satellites.into(),
-        sources: options.allow.clone(),
+        spacecraft: options.reception.spacecraft.clone().unwrap_or_else(SpacecraftSet::all),
+        satellites_max: options.reception.max_satellites.into(),
+        sources: options.reception.allow.clone(),
         source_rate: None,
         rejected_per_second: REJECTED_PER_SECOND,
     };
@@ -81,9 +87,7 @@ pub async fn replay(
     let is_stopped = Arc::new(AtomicBool::new(false));
     let reading = {
         let (is_stopped, speed) = (Arc::clone(&is_stopped), options.speed);
-        thread::Builder::new()
-            .name("intake".into())
-            .spawn(move || read(recording, intake, &outlets, speed, &is_stopped))?
+        start("intake", move || read(recording, intake, &outlets, speed, &is_stopped))?
     };
     tokio::pin!(stop);
     let ended = async {

@@ -32,14 +32,14 @@ pub(super) fn start(
     writers: usize,
     journal: Option<Beside<'_>>,
 ) -> anyhow::Result<Watching> {
-    if !options.detect {
+    if !options.reception.detect {
         return Ok(Watching { watched: (0..writers).map(|_| None).collect(), folder: None });
     }
-    let settings = &options.detection;
+    let settings = &options.reception.detection;
     let next = journal.as_ref().map_or(0, |journal| journal.next);
     let mut watched: Vec<_> = (0..writers)
         .map(|_| {
-            let watch = Watch::new(settings.clone(), &options.station, writers);
+            let watch = Watch::new(settings.clone(), &options.reception.station.name, writers);
             // What is not known to be new was seen.
             Watched { watch, seen: [next; SHARDS] }
         })
