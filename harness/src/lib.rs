@@ -8,6 +8,7 @@
 
 pub mod chaos;
 pub mod cluster;
+pub mod figures;
 pub mod foreign;
 pub mod generate;
 pub mod judges;

@@ -140,9 +140,14 @@ impl Station {
 
     /// Waits until everything received is stored.
     pub fn wait_until_quiet(&mut self) -> Result<()> {
+        self.wait_until_quiet_within(QUIET_DURATION_MAX)
+    }
+
+    /// The same with another patience.
+    pub fn wait_until_quiet_within(&mut self, duration_max: Duration) -> Result<()> {
         let start = Instant::now();
         let mut before = self.counters()?;
-        while start.elapsed() < QUIET_DURATION_MAX {
+        while start.elapsed() < duration_max {
             thread::sleep(POLL_INTERVAL);
             let now = self.counters()?;
             if now.pending == 0 && now.frames == before.frames {

@@ -6,19 +6,114 @@ use anyhow::Result;
 use harness::Cluster;
 use harness::program::sibling;
 
-#[test]
-fn the_ingest_benchmark_runs() -> Result<()> {
+/// Runs a benchmark in a folder of its own, and gives back the figures that it has written.
+fn figures_of(program: &str, arguments: &[&str], name: &str) -> Result<serde_json::Value> {
     let folder = tempfile::tempdir()?;
-    let output = Command::new(sibling("bench")?)
-        .args(["--rate", "2000", "--seconds", "1", "--satellites", "10"])
-        .current_dir(folder.path())
-        .output()?;
+    let output =
+        Command::new(sibling(program)?).args(arguments).current_dir(folder.path()).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
-    let figures = std::fs::read_to_string(folder.path().join("target/bench/ingest.json"))?;
-    let figures: serde_json::Value = serde_json::from_str(&figures)?;
-    assert_eq!(figures["frames_committed"], 2_000);
-    assert!(figures["receiver_memory_mib_max"].as_f64() > Some(1.0));
+    let figures = std::fs::read_to_string(folder.path().join(format!("target/bench/{name}.json")))?;
+    Ok(serde_json::from_str(&figures)?)
+}
+
+/// Every figure of a run is there and can be; all that was sent was stored.
+fn check_outcome(outcome: &serde_json::Value, frames: u64) {
+    assert_eq!(outcome["frames_sent"], frames, "{outcome}");
+    assert_eq!(outcome["frames_stored"], frames, "{outcome}");
+    assert_eq!(outcome["frames_lost"], 0, "{outcome}");
+    for figure in [
+        &outcome["frames_per_second_stored"],
+        &outcome["cpu_s_per_million"]["receiver"],
+        &outcome["cpu_s_per_million"]["postgresql"],
+        &outcome["memory_mib_max"],
+        &outcome["wal_octets_per_row"],
+        &outcome["disk_octets_per_row"],
+        &outcome["frame_to_visible"]["p50_ms"],
+        &outcome["receipt_to_visible"]["p99_ms"],
+    ] {
+        assert!(figure.as_f64() > Some(0.0), "{outcome}");
+    }
+}
+
+#[test]
+fn one_rate_runs() -> Result<()> {
+    let small = ["rate", "--rate=4000", "--seconds=2", "--satellites=10"];
+    check_outcome(&figures_of("bench", &small, "rate")?["outcome"], 8_000);
+    Ok(())
+}
+
+#[test]
+fn the_ingest_benchmark_runs() -> Result<()> {
+    // One rate is tried, since the next lower one is none. How fast it is says nothing here.
+    let small = ["ingest", "--rate-max=10000", "--seconds=2", "--search-seconds=1", "--repeat=1"];
+    let small = [&small[..], &["--rows=100000", "--satellites=10", "--tables=plain"]].concat();
+    let figures = figures_of("bench", &small, "ingest")?;
+    let cases = figures["cases"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(cases.len(), 2, "{figures}");
+    for case in cases {
+        assert!(case["ceiling_rows_per_second"][0].as_f64() > Some(0.0), "{case}");
+        assert!(case["share_of_ceiling"].as_f64() > Some(0.0), "{case}");
+        check_outcome(&case["held"][0], 20_000);
+    }
+    assert!(figures["ten_thousand_values"]["values_per_second"].as_f64() > Some(0.0));
+    Ok(())
+}
+
+#[test]
+fn the_latency_benchmark_runs() -> Result<()> {
+    let small = ["latency", "--rates=1000,4000", "--seconds=2", "--satellites=10"];
+    let figures = figures_of("bench", &small, "latency")?;
+    for (case, frames) in [2_000, 8_000].into_iter().enumerate() {
+        check_outcome(&figures["cases"][case]["outcome"], frames);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_memory_benchmark_runs() -> Result<()> {
+    let small =
+        ["memory", "--rate=4000", "--outage-rate=1000", "--seconds=2", "--satellites=10,50"];
+    let figures = figures_of("bench", &small, "memory")?;
+    for case in [&figures["cases"][0], &figures["cases"][1]] {
+        assert_eq!(case["frames_lost"], 0, "{case}");
+        let most = case["loaded_mib_max"].as_f64();
+        assert!(
+            case["at_rest_mib"].as_f64() > Some(1.0) && most >= case["backlog_mib_max"].as_f64()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_loss_benchmark_runs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let picture = folder.path().join("loss.svg");
+    let option = format!("--picture={}", picture.display());
+    let small = ["loss", "--rates=2000,4000", "--seconds=1", "--satellites=10", &option];
+    let figures = figures_of("bench", &small, "loss")?;
+    let curves = figures["curves"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(curves.len(), 3, "{figures}");
+    for curve in curves {
+        check_outcome(&curve["points"][1]["outcome"], 4_000);
+        assert_eq!(curve["points"][1]["lost_percent"], 0.0);
+    }
+    let picture = std::fs::read_to_string(picture)?;
+    assert_eq!(picture.matches("<circle").count(), 3 * 2, "{picture}");
+    Ok(())
+}
+
+#[test]
+fn the_scale_benchmark_runs() -> Result<()> {
+    let small = ["scale", "--rate=2000", "--seconds=1", "--repeat=1"];
+    let small = [&small[..], &["--satellites=10", "--writers=1,3"]].concat();
+    let figures = figures_of("bench", &small, "scale")?;
+    let cases = figures["cases"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(
+        cases.iter().map(|case| &case["writers"]).collect::<Vec<_>>(),
+        [&serde_json::Value::Null, &1.into(), &3.into()]
+    );
+    cases.iter().for_each(|case| check_outcome(&case["runs"][0], 2_000));
     Ok(())
 }
 

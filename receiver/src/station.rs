@@ -349,7 +349,9 @@ async fn sleep_or_forever(duration: Option<Duration>) {
     }
 }
 
-fn default_writers() -> usize {
+/// Writers of a station that was not told how many.
+#[must_use]
+pub fn default_writers() -> usize {
     thread::available_parallelism().map_or(WRITERS_FALLBACK, usize::from).min(WRITERS_DEFAULT_MAX)
 }
 

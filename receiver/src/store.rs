@@ -336,7 +336,7 @@ const REFUSAL_CLASSES: [&str; 5] = ["0A", "28", "3D", "3F", "42"];
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
 /// Ends a binary COPY: a row of −1 fields.
-const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
+pub const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Far more than a batch takes, creation of a chunk included.
