@@ -29,6 +29,7 @@ use crate::{
     address::{Address, AddressError},
     detect::Settings,
     source_rate::RATE_MAX,
+    store::COLUMNSTORE_FROM,
 };
 
 /// The ground station: receives telemetry frames over UDP and stores them in TimescaleDB.
@@ -173,6 +174,16 @@ pub struct RunOptions {
         value_parser = humantime::parse_duration
     )]
     pub batch_age: Duration,
+
+    /// A batch with so many rows of one satellite, on average, goes straight into the columnstore of
+    /// TimescaleDB; 0 for none
+    #[arg(
+        long,
+        env = "ORBITSTREAM_COLUMNSTORE_FROM",
+        value_name = "ROWS",
+        default_value_t = COLUMNSTORE_FROM
+    )]
+    pub columnstore_from: u64,
 
     /// Buffer of each socket in the kernel
     #[arg(

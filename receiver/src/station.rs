@@ -98,6 +98,7 @@ pub async fn run(
             octets_max: BATCH_OCTETS_MAX.max(options.batch_rows as usize * ROW_OCTETS),
             age_max: options.batch_age,
         },
+        columnstore_from: Some(options.columnstore_from).filter(|&rows| rows > 0),
         form: Form { station: options.reception.station.name.clone(), window },
         counters: Arc::clone(&counters),
         readiness: Arc::clone(&readiness),

@@ -28,6 +28,11 @@ use crate::{
 
 /// A connection that is ready to store batches.
 pub struct Store {
+    /// Rows of one satellite, on average, from which on a table's rows go into the columnstore at
+    /// once, where the server can do that.
+    pub columnstore_from: Option<u64>,
+    /// Whether it can.
+    has_direct_compress: bool,
     client: Client,
     claim: Statement,
     positions: Statement,
@@ -130,7 +135,10 @@ impl Store {
         for copy in KINDS.iter().map(|kind| telemetry_copy(kind)).chain(side::copies()) {
             copies.push(client.prepare(&copy).await?);
         }
+        let version = client.query_opt(TIMESCALEDB_VERSION, &[]).await?;
         Ok(Self {
+            columnstore_from: None,
+            has_direct_compress: version.is_some_and(|row| has_direct_compress(row.get(0))),
             claim: client.prepare(CLAIM).await?,
             positions: client.prepare(POSITIONS).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
@@ -177,7 +185,8 @@ impl Store {
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
             transaction.execute(&self.name_satellites, &[&ids, &names]).await?;
         }
-        copy_all(&transaction, &self.copies, &batch.rows).await?;
+        let columnstore_from = self.columnstore_from.filter(|_| self.has_direct_compress);
+        copy_all(&transaction, &self.copies, &batch.rows, columnstore_from).await?;
         let refused = if events.is_empty() {
             0
         } else {
@@ -193,7 +202,7 @@ impl Store {
     pub async fn would_take(&mut self, rows: &Rows) -> Result<(), Error> {
         let tried = timeout(COMMIT_MAX, async {
             let transaction = self.client.transaction().await?;
-            copy_all(&transaction, &self.copies, rows).await?;
+            copy_all(&transaction, &self.copies, rows, None).await?;
             transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
             transaction.rollback().await
         });
@@ -231,15 +240,33 @@ async fn positions(
     Ok(positions)
 }
 
+/// Copies all rows, in tables with so many of each satellite straight into the columnstore.
 async fn copy_all(
     transaction: &tokio_postgres::Transaction<'_>,
     statements: &[Statement],
     rows: &Rows,
+    columnstore_from: Option<u64>,
 ) -> Result<(), tokio_postgres::Error> {
-    for (rows, statement) in rows.tables.iter().chain(&rows.sides).zip(statements) {
-        copy(transaction, statement, rows).await?;
+    let (of_tables, of_sides) = statements.split_at(rows.tables.len());
+    for (table, (buffer, statement)) in rows.tables.iter().zip(of_tables).enumerate() {
+        if columnstore_from.is_some_and(|least| rows.density(table) >= least) {
+            transaction.batch_execute(DIRECT_COMPRESS).await?;
+            copy(transaction, statement, buffer).await?;
+            transaction.batch_execute(NO_DIRECT_COMPRESS).await?;
+        } else {
+            copy(transaction, statement, buffer).await?;
+        }
+    }
+    for (buffer, statement) in rows.sides.iter().zip(of_sides) {
+        copy(transaction, statement, buffer).await?;
     }
     Ok(())
+}
+
+/// Whether this version of TimescaleDB compresses rows as COPY brings them, under aggregates too.
+fn has_direct_compress(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= DIRECT_COMPRESS_SINCE
 }
 
 /// Claims the ranges of a batch; false when they have been claimed before.
@@ -321,6 +348,19 @@ const CLAIM: &str = "
         FROM unnest($3::smallint[], $4::bigint[]) AS claim (shard, first)
         WHERE claim.shard = ledger.shard)";
 
+const TIMESCALEDB_VERSION: &str =
+    "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
+
+/// For the rest of the transaction. The server sorts what comes in one COPY; that all of it came in
+/// order is not claimed, since UDP cannot promise it.
+const DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy = on";
+const NO_DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy = off";
+/// What [`Store::columnstore_from`] is unless somebody says otherwise: with fewer rows a segment, what
+/// is gained at once is lost in size, until the chunk is compressed anew.
+pub const COLUMNSTORE_FROM: u64 = 100;
+/// The first version that does it for tables with continuous aggregates.
+const DIRECT_COMPRESS_SINCE: (Option<u32>, Option<u32>) = (Some(2), Some(24));
+
 const POSITIONS: &str = "SELECT shard, next FROM ingest_batch WHERE station = $1 AND journal = $2";
 
 const NAME_SATELLITES: &str = "
@@ -341,3 +381,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Far more than a batch takes, creation of a chunk included.
 const COMMIT_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_compress_directly() {
+        for version in ["2.24.0", "2.28.3", "2.29.2-dev", "3.0.0", "10.1"] {
+            assert!(has_direct_compress(version), "{version}");
+        }
+        for version in ["2.23.1", "2.9.0", "1.7.5", "", "next", "2"] {
+            assert!(!has_direct_compress(version), "{version}");
+        }
+    }
+}

@@ -42,6 +42,9 @@ pub struct Setup {
     pub identity: Identity,
     /// When a batch is closed.
     pub limits: Limits,
+    /// Rows of one satellite in a batch, on average, from which on they go into the columnstore at
+    /// once.
+    pub columnstore_from: Option<u64>,
     /// How rows are made.
     pub form: Form,
     /// Where counts are published.
@@ -266,8 +269,10 @@ impl Writer {
     ) -> Option<T> {
         let mut trouble = Trouble::default();
         let mut is_searched = false;
+        // What was tried once is tried again as rows: whatever stood in the columnstore's way.
+        let mut columnstore_from = self.setup.columnstore_from;
         loop {
-            let error = match self.attempt(&ask) {
+            let error = match self.attempt(&ask, columnstore_from.take()) {
                 Ok(answer) => {
                     trouble.over(&self.setup.readiness, self.writer);
                     return Some(answer);
@@ -296,6 +301,7 @@ impl Writer {
     fn attempt<T>(
         &mut self,
         ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+        columnstore_from: Option<u64>,
     ) -> Result<T, Error> {
         let Setup { database, identity, drain, readiness, .. } = &self.setup;
         if !readiness.is_checked() {
@@ -307,6 +313,7 @@ impl Writer {
                 Some(store) => store,
                 None => store.insert(Store::connect(database).await?),
             };
+            store.columnstore_from = columnstore_from;
             ask(store, identity, batch).await
         };
         self.runtime.block_on(in_time(drain, attempt))

@@ -13,7 +13,7 @@ use crate::{
     queue::queues,
     readiness::Readiness,
     shutdown::running,
-    store::{Identity, schema},
+    store::{COLUMNSTORE_FROM, Identity, schema},
     writer::Setup,
 };
 
@@ -53,6 +53,7 @@ pub async fn drain(
             octets_max: BATCH_OCTETS_MAX,
             age_max: Duration::from_millis(500),
         },
+        columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form { station: station.name.clone(), window: station.window() },
         counters: Arc::clone(&counters),
         readiness,

@@ -25,7 +25,7 @@ use crate::{
     replay::{Recorded, Recording, identity},
     shutdown::running,
     spacecraft::SpacecraftSet,
-    store::{Identity, schema},
+    store::{COLUMNSTORE_FROM, Identity, schema},
     writer::{Setup, Watched},
 };
 
@@ -55,6 +55,7 @@ pub async fn replay(
             octets_max: BATCH_OCTETS_MAX.max(BATCH_ROWS as usize * ROW_OCTETS),
             age_max: BATCH_AGE,
         },
+        columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form {
             station: options.reception.station.name.clone(),
             window: options.reception.station.window(),

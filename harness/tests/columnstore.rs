@@ -1,0 +1,114 @@
+//! Dense batches go straight into the columnstore: the same rows, fewer octets.
+
+mod support;
+
+use std::path::Path;
+
+use anyhow::Result;
+use harness::Constellation;
+use harness::judges;
+use support::{Ground, Tables, cluster, hypertables, tables};
+
+#[test]
+fn dense_batches_are_compressed_as_they_are_stored() -> Result<()> {
+    for tables in hypertables() {
+        // Any row is dense enough.
+        let mut ground = Ground::start(tables, &["--columnstore-from", "1"])?;
+        let capture = ground.folder.path().join("sent.pcap");
+        let path = capture.to_string_lossy();
+        let flight = ["--satellites", "20", "--rate", "200", "--duration", "5s"];
+        let faults = ["--reorder", "0.02", "--boot", "7", "--pcap", &path];
+        let flight = [&flight[..], &faults].concat();
+        let truth = Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
+        let database = ground.database.clone();
+        ground.station.wait_until_quiet()?;
+        assert_eq!(in_rows(&database)?, [0, 0], "rows that are not in the columnstore");
+        equal(&database, &capture)?;
+        aggregates_agree(&database)?;
+        let newest = "SELECT count(*), bool_and(age < interval '5 min') FROM
+                      (SELECT now() - time AS age FROM telemetry_latest()) AS latest";
+        assert_eq!(cluster().sql(&database, newest)?, "20|t");
+        // Samples by hand come to the same chunk, whichever way.
+        let (status, _) = ground.station.post(r#"{"satellite_id": "SAT-01", "cpu_temp": 50}"#)?;
+        assert_eq!(status, 200);
+        ground.station.wait_until_quiet()?;
+        let by_hand = "SELECT count(*) FROM telemetry WHERE cpu_temp = 50 AND sequence IS NULL";
+        assert_eq!(cluster().sql(&database, by_hand)?, "1");
+        let counters = ground.stop()?;
+        assert_eq!((counters.committed, counters.lost), (truth.generated + 1, 0));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_dense_stays_in_rows() -> Result<()> {
+    for tables in tables() {
+        // So many of one satellite are in no batch, and on plain tables there is nothing else.
+        let least = if tables == Tables::Plain { "1" } else { "1000000" };
+        let ground = Ground::start(tables, &["--columnstore-from", least])?;
+        let flight = ["--satellites", "20", "--rate", "100", "--count", "4000"];
+        Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
+        let database = ground.database.clone();
+        let counters = ground.stop()?;
+        assert_eq!((counters.committed, counters.lost), (4_000, 0));
+        if tables != Tables::Plain {
+            assert_eq!(in_rows(&database)?.iter().sum::<u64>(), 4_000);
+        }
+    }
+    Ok(())
+}
+
+/// Rows of `telemetry` and `attitude` outside of the columnstore.
+fn in_rows(database: &str) -> Result<[u64; 2]> {
+    let mut rows = [0; 2];
+    for (table, rows) in ["telemetry", "attitude"].into_iter().zip(&mut rows) {
+        let chunks = cluster().sql(database, &format!("SELECT show_chunks('{table}')"))?;
+        assert!(!chunks.is_empty(), "{table} has no chunk");
+        for chunk in chunks.lines() {
+            let all = format!("SELECT count(*) FROM {chunk}");
+            let all: u64 = cluster().sql(database, &all)?.parse()?;
+            let compressed = compressed_rows(database, chunk)?;
+            *rows += all - compressed;
+        }
+    }
+    Ok(rows)
+}
+
+/// What the columnstore of a chunk says that it holds.
+fn compressed_rows(database: &str, chunk: &str) -> Result<u64> {
+    let find = format!(
+        "SELECT format('%I.%I', columnar.schema_name, columnar.table_name)
+         FROM _timescaledb_catalog.chunk AS chunk
+         JOIN _timescaledb_catalog.chunk AS columnar ON columnar.id = chunk.compressed_chunk_id
+         WHERE format('%I.%I', chunk.schema_name, chunk.table_name)::regclass = '{chunk}'::regclass"
+    );
+    let columnar = cluster().sql(database, &find)?;
+    if columnar.is_empty() {
+        return Ok(0);
+    }
+    let count = format!("SELECT coalesce(sum(_ts_meta_count), 0) FROM {columnar}");
+    Ok(cluster().sql(database, &count)?.parse()?)
+}
+
+/// Every row is what was sent, as an outside decoder reads it.
+fn equal(database: &str, capture: &Path) -> Result<()> {
+    let mut command = judges::oracle("rows_equal_pcap.py")?;
+    judges::run(command.arg(cluster().url(database)).arg(capture).arg("7"))?;
+    Ok(())
+}
+
+fn aggregates_agree(database: &str) -> Result<()> {
+    let all =
+        "SELECT count(*), round(avg(cpu_temp)::numeric, 3), max(battery_voltage) FROM telemetry";
+    let minutes = "SELECT sum(samples), round((sum(cpu_temp_avg * cpu_temp_count)
+                   / sum(cpu_temp_count))::numeric, 3), max(battery_voltage_max) FROM telemetry_1m";
+    let expected = cluster().sql(database, all)?;
+    // Live, and then from what a refresh has made of it.
+    assert_eq!(cluster().sql(database, minutes)?, expected);
+    cluster().sql(
+        database,
+        "CALL refresh_continuous_aggregate('telemetry_1m', NULL, now() + interval '1 hour')",
+    )?;
+    assert_eq!(cluster().sql(database, minutes)?, expected);
+    Ok(())
+}
