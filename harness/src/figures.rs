@@ -28,13 +28,15 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     }
 }
 
-/// Writes figures to `target/bench/NAME.json` of the current folder, with commit and machine.
-pub fn keep(name: &str, figures: &impl Serialize) -> Result<()> {
+/// Writes figures to `target/bench/NAME.json` of the current folder, with commit and machine, and gives
+/// back what it has written.
+pub fn keep(name: &str, figures: &impl Serialize) -> Result<String> {
     let kept = Kept { commit: machine::commit(), machine: machine::description(), figures };
     let text = serde_json::to_string_pretty(&kept)?;
     fs::create_dir_all("target/bench")?;
     let path = format!("target/bench/{name}.json");
-    fs::write(&path, format!("{text}\n")).with_context(|| format!("cannot write {path}"))
+    fs::write(&path, format!("{text}\n")).with_context(|| format!("cannot write {path}"))?;
+    Ok(text)
 }
 
 /// The value below which this share of all lies, or NaN of none. `values` need no order.
@@ -56,8 +58,9 @@ mod tests {
     #[test]
     fn quantiles_of_values_in_any_order() {
         let mut values = [3.0, 1.0, 2.0, 5.0, 4.0];
-        assert_eq!([0.0, 0.5, 1.0].map(|share| quantile(&mut values, share)), [1.0, 3.0, 5.0]);
-        assert_eq!(median(&mut [7.0]), 7.0);
+        let found = [0.0, 0.5, 1.0].map(|share| quantile(&mut values, share).to_string());
+        assert_eq!(found, ["1", "3", "5"]);
+        assert_eq!(median(&mut [7.0]).to_string(), "7");
         assert!(median(&mut []).is_nan());
     }
 }

@@ -9,8 +9,6 @@ use crate::browsers::{Dashboard, Visit};
 /// All of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) commit: String,
-    pub(crate) machine: String,
     pub(crate) tables: &'static str,
     pub(crate) satellites: u32,
     pub(crate) frames_per_second_each: u32,

@@ -16,7 +16,6 @@ mod browsers;
 mod figures;
 mod past;
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -24,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use harness::{Cluster, ClusterOptions, Constellation, Station, generate, judges, machine};
+use harness::{Cluster, ClusterOptions, Constellation, Station, generate, judges};
 
 use browsers::Dashboard;
 use figures::Figures;
@@ -64,13 +63,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    harness::figures::main(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -112,8 +105,6 @@ fn run(options: &Options) -> Result<()> {
     let rows_stored = rows(&cluster)? - rows_before;
 
     let figures = Figures {
-        commit: machine::commit(),
-        machine: machine::description(),
         tables: if cluster.has_timescaledb() { "TimescaleDB" } else { "plain PostgreSQL" },
         satellites: options.satellites,
         frames_per_second_each: options.rate,
@@ -131,9 +122,7 @@ fn run(options: &Options) -> Result<()> {
             .map(figures::of_dashboard)
             .collect(),
     };
-    let text = serde_json::to_string_pretty(&figures)?;
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/dashboards.json", format!("{text}\n"))?;
+    let text = harness::figures::keep("dashboards", &figures)?;
     println!("{text}");
     ensure!(counters.committed == truth.generated, "{} frames were lost", figures.frames_lost);
     ensure!(rows_stored == counters.committed, "{rows_stored} rows of {}", counters.committed);

@@ -26,13 +26,12 @@ mod target;
 mod timing;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use harness::{Cluster, ClusterOptions, machine};
+use harness::{Cluster, ClusterOptions, figures};
 use serde::Serialize;
 
 use load::{Loaded, load};
@@ -90,8 +89,6 @@ struct Options {
 /// What is written to `target/bench/history.json`.
 #[derive(Debug, Serialize)]
 struct Figures {
-    commit: String,
-    machine: String,
     server: String,
     knobs: Options,
     /// Whether the kernel's cache was dropped before each cold question.
@@ -125,13 +122,7 @@ struct Times {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    figures::main(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -189,8 +180,6 @@ fn run(options: &Options) -> Result<()> {
         });
     }
     let figures = Figures {
-        commit: machine::commit(),
-        machine: machine::description(),
         server: target::versions(&cluster)?,
         knobs: options.clone(),
         kernel_cache_dropped: session.drops_kernel_cache(),
@@ -200,9 +189,7 @@ fn run(options: &Options) -> Result<()> {
         raw_ratio,
         questions: asked,
     };
-    let text = serde_json::to_string_pretty(&figures)?;
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/history.json", format!("{text}\n"))?;
+    let text = figures::keep("history", &figures)?;
     println!("{text}");
     judge(&figures, options)
 }

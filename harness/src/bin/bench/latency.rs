@@ -61,5 +61,6 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         receiver_options: &options.common.receiver,
         cases,
     };
-    figures::keep("latency", &figures)
+    figures::keep("latency", &figures)?;
+    Ok(())
 }

@@ -97,7 +97,8 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         receiver_options: &options.common.receiver,
         cases,
     };
-    figures::keep("scale", &figures)
+    figures::keep("scale", &figures)?;
+    Ok(())
 }
 
 /// Where writers are compared.

@@ -175,7 +175,7 @@ impl Load {
         station.wait_until_quiet_within(BACKLOG_DURATION_MAX)?;
         let elapsed = start.elapsed();
 
-        let postgresql = processor::time_of_server(&server.cluster)? - postgresql;
+        let postgresql = processor::time_of_server(&server.cluster)?.saturating_sub(postgresql);
         let wal = server.wal_octets()? - wal;
         let [frame_to_visible, receipt_to_visible] = reader.finish()?;
         let receiver = processor::time_of(station.program().id())?;
