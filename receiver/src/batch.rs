@@ -44,14 +44,6 @@ pub struct Rows {
     pub tables: Vec<CopyBuffer>,
     /// The tables beside them, in the order of [`Side`].
     pub sides: [CopyBuffer; SIDES],
-    /// Whose rows are in each of `tables`.
-    satellites: Vec<Satellites>,
-}
-
-/// Spacecraft that have rows in a table.
-struct Satellites {
-    met: SpacecraftSet,
-    number: u64,
 }
 
 /// What a writer's rows are made with.
@@ -259,17 +251,7 @@ impl Rows {
         Self {
             tables: KINDS.iter().map(|_| CopyBuffer::new()).collect(),
             sides: std::array::from_fn(|_| CopyBuffer::new()),
-            satellites: KINDS
-                .iter()
-                .map(|_| Satellites { met: SpacecraftSet::none(), number: 0 })
-                .collect(),
         }
-    }
-
-    /// Rows of one satellite in a table of [`KINDS`], on average.
-    #[must_use]
-    pub fn density(&self, table: usize) -> u64 {
-        self.tables[table].rows() / self.satellites[table].number.max(1)
     }
 
     /// Samples that are set aside.
@@ -315,10 +297,7 @@ impl Rows {
             (None, Some(reason)) => (reason, None),
             (None, None) => {
                 let place = KINDS.iter().position(|kind| kind.apid == record.apid());
-                let place = place.unwrap_or_default();
-                self.tables[place].push(record, &form.station);
-                let satellites = &mut self.satellites[place];
-                satellites.number += u64::from(satellites.met.insert(record.spacecraft()));
+                self.tables[place.unwrap_or_default()].push(record, &form.station);
                 return true;
             }
         };
@@ -330,10 +309,6 @@ impl Rows {
     fn clear(&mut self) {
         self.tables.iter_mut().for_each(CopyBuffer::clear);
         self.sides.iter_mut().for_each(CopyBuffer::clear);
-        for Satellites { met, number } in &mut self.satellites {
-            met.clear();
-            *number = 0;
-        }
     }
 
     fn side(&mut self, side: Side) -> &mut CopyBuffer {

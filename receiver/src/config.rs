@@ -183,7 +183,7 @@ pub struct RunOptions {
         value_name = "ROWS",
         default_value_t = COLUMNSTORE_FROM
     )]
-    pub columnstore_from: u64,
+    pub columnstore_from: usize,
 
     /// Buffer of each socket in the kernel
     #[arg(

@@ -8,19 +8,38 @@ use protocol::{
     channel::{Column, ColumnSink},
 };
 
+use bytes::Bytes;
+
 use crate::chunk::{Record, Sample};
 
 /// A COPY stream for one table: header, rows, and at last the trailer.
 pub struct CopyBuffer {
     octets: Vec<u8>,
     rows: u64,
+    /// Where the rows of samples are.
+    samples: Vec<Row>,
+}
+
+/// A row's place, ordered by satellite and then as it came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    spacecraft: u16,
+    start: u32,
+    length: u16,
+}
+
+/// The rows of a stream, those of one satellite together, in the order in which they came: so they
+/// reach neighbouring places of table and index.
+pub struct BySatellite<'a> {
+    buffer: &'a CopyBuffer,
+    rows: Vec<Row>,
 }
 
 impl CopyBuffer {
     /// A stream without rows.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Self { octets: Vec::new(), rows: 0 };
+        let mut buffer = Self { octets: Vec::new(), rows: 0, samples: Vec::new() };
         buffer.clear();
         buffer
     }
@@ -49,11 +68,25 @@ impl CopyBuffer {
         &self.octets
     }
 
+    /// The same in pieces, as it is.
+    pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
+        self.octets.chunks(PIECE_OCTETS).map(Bytes::copy_from_slice)
+    }
+
+    /// The rows of samples in the order in which they are to be sent.
+    #[must_use]
+    pub fn by_satellite(&self) -> BySatellite<'_> {
+        let mut rows = self.samples.clone();
+        rows.sort_unstable();
+        BySatellite { buffer: self, rows }
+    }
+
     /// Removes the rows; the room stays.
     pub fn clear(&mut self) {
         self.octets.clear();
         self.octets.extend_from_slice(HEADER);
         self.rows = 0;
+        self.samples.clear();
     }
 
     /// Appends the row of a sample, whose columns are those of [`telemetry_columns`].
@@ -62,6 +95,7 @@ impl CopyBuffer {
             Sample::Frame(frame) => frame.body().kind(),
             Sample::Sparse(sample) => sample.kind(),
         };
+        let start = self.octets.len();
         self.start_row(FIXED_COLUMNS.len() + kind.columns().count());
         self.timestamp(record.generated_us());
         self.text(&record.spacecraft().name());
@@ -81,6 +115,11 @@ impl CopyBuffer {
                 }
             }
         }
+        self.samples.push(Row {
+            spacecraft: record.spacecraft().number(),
+            start: start as u32,
+            length: (self.octets.len() - start) as u16,
+        });
     }
 
     /// Starts a row of so many fields; exactly as many have to follow.
@@ -143,6 +182,34 @@ impl Default for CopyBuffer {
     }
 }
 
+impl BySatellite<'_> {
+    /// Rows of one satellite, on average.
+    #[must_use]
+    pub fn density(&self) -> usize {
+        let satellites = self.rows.chunk_by(|one, next| one.spacecraft == next.spacecraft).count();
+        self.rows.len() / satellites.max(1)
+    }
+
+    /// The stream without its trailer, in pieces of about [`PIECE_OCTETS`].
+    pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
+        let header = [Bytes::from_static(HEADER)];
+        let mut rows = &*self.rows;
+        header.into_iter().chain(std::iter::from_fn(move || {
+            let mut piece = Vec::with_capacity(PIECE_OCTETS);
+            while let Some((row, rest)) = rows.split_first() {
+                let start = row.start as usize;
+                let octets = &self.buffer.octets[start..start + usize::from(row.length)];
+                if piece.len() + octets.len() > PIECE_OCTETS {
+                    break;
+                }
+                piece.extend_from_slice(octets);
+                rows = rest;
+            }
+            (!piece.is_empty()).then(|| Bytes::from(piece))
+        }))
+    }
+}
+
 impl ColumnSink for CopyBuffer {
     #[inline]
     fn small_int(&mut self, value: i16) {
@@ -183,4 +250,6 @@ const FIXED_COLUMNS: [&str; 6] =
 /// Signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01T00:00:00Z.
+/// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
+const PIECE_OCTETS: usize = 128 * 1_024;
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -33,11 +33,6 @@ impl SpacecraftSet {
         is_new
     }
 
-    /// Removes all.
-    pub fn clear(&mut self) {
-        self.bits.fill(0);
-    }
-
     /// Whether it is one of them.
     #[inline]
     #[must_use]

@@ -21,7 +21,7 @@ pub use crate::address::explain;
 use crate::{
     address::Address,
     batch::{Batch, Rows},
-    copy::{CopyBuffer, side, telemetry_copy},
+    copy::{side, telemetry_copy},
     detect::Event,
     queue::SHARDS,
 };
@@ -30,7 +30,7 @@ use crate::{
 pub struct Store {
     /// Rows of one satellite, on average, from which on a table's rows go into the columnstore at
     /// once, where the server can do that.
-    pub columnstore_from: Option<u64>,
+    pub columnstore_from: Option<usize>,
     /// Whether it can.
     has_direct_compress: bool,
     client: Client,
@@ -245,20 +245,24 @@ async fn copy_all(
     transaction: &tokio_postgres::Transaction<'_>,
     statements: &[Statement],
     rows: &Rows,
-    columnstore_from: Option<u64>,
+    columnstore_from: Option<usize>,
 ) -> Result<(), tokio_postgres::Error> {
     let (of_tables, of_sides) = statements.split_at(rows.tables.len());
-    for (table, (buffer, statement)) in rows.tables.iter().zip(of_tables).enumerate() {
-        if columnstore_from.is_some_and(|least| rows.density(table) >= least) {
+    for (buffer, statement) in
+        rows.tables.iter().zip(of_tables).filter(|(rows, _)| !rows.is_empty())
+    {
+        let rows = buffer.by_satellite();
+        let is_dense = columnstore_from.is_some_and(|least| rows.density() >= least);
+        if is_dense {
             transaction.batch_execute(DIRECT_COMPRESS).await?;
-            copy(transaction, statement, buffer).await?;
+        }
+        copy(transaction, statement, rows.pieces()).await?;
+        if is_dense {
             transaction.batch_execute(NO_DIRECT_COMPRESS).await?;
-        } else {
-            copy(transaction, statement, buffer).await?;
         }
     }
-    for (buffer, statement) in rows.sides.iter().zip(of_sides) {
-        copy(transaction, statement, buffer).await?;
+    for (rows, statement) in rows.sides.iter().zip(of_sides).filter(|(rows, _)| !rows.is_empty()) {
+        copy(transaction, statement, rows.pieces()).await?;
     }
     Ok(())
 }
@@ -294,15 +298,12 @@ async fn claim(
 async fn copy(
     transaction: &tokio_postgres::Transaction<'_>,
     statement: &Statement,
-    rows: &CopyBuffer,
+    pieces: impl Iterator<Item = Bytes>,
 ) -> Result<(), tokio_postgres::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     let sink = transaction.copy_in(statement).await?;
     tokio::pin!(sink);
-    for piece in rows.octets().chunks(PIECE_OCTETS) {
-        sink.as_mut().feed(Bytes::copy_from_slice(piece)).await?;
+    for piece in pieces {
+        sink.as_mut().feed(piece).await?;
     }
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.finish().await.map(|_| ())
@@ -357,7 +358,7 @@ const DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy
 const NO_DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy = off";
 /// What [`Store::columnstore_from`] is unless somebody says otherwise: with fewer rows a segment, what
 /// is gained at once is lost in size, until the chunk is compressed anew.
-pub const COLUMNSTORE_FROM: u64 = 100;
+pub const COLUMNSTORE_FROM: usize = 100;
 /// The first version that does it for tables with continuous aggregates.
 const DIRECT_COMPRESS_SINCE: (Option<u32>, Option<u32>) = (Some(2), Some(24));
 
@@ -373,8 +374,6 @@ const ROW_CLASSES: [&str; 2] = ["22", "23"];
 /// Feature not supported, invalid authorization, invalid catalogue name, invalid schema name, syntax
 /// error or access rule violation.
 const REFUSAL_CLASSES: [&str; 5] = ["0A", "28", "3D", "3F", "42"];
-/// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
-const PIECE_OCTETS: usize = 128 * 1_024;
 /// Ends a binary COPY: a row of −1 fields.
 pub const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

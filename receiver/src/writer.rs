@@ -44,7 +44,7 @@ pub struct Setup {
     pub limits: Limits,
     /// Rows of one satellite in a batch, on average, from which on they go into the columnstore at
     /// once.
-    pub columnstore_from: Option<u64>,
+    pub columnstore_from: Option<usize>,
     /// How rows are made.
     pub form: Form,
     /// Where counts are published.
@@ -301,7 +301,7 @@ impl Writer {
     fn attempt<T>(
         &mut self,
         ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
-        columnstore_from: Option<u64>,
+        columnstore_from: Option<usize>,
     ) -> Result<T, Error> {
         let Setup { database, identity, drain, readiness, .. } = &self.setup;
         if !readiness.is_checked() {

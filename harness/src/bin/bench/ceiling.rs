@@ -28,6 +28,13 @@ pub(crate) struct Rows {
     rows: u64,
 }
 
+/// How a row gets into its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Rows,
+    Columnstore,
+}
+
 /// For each kind of packet what is sent, in pieces.
 type Transaction = Vec<Vec<Bytes>>;
 
@@ -84,8 +91,8 @@ impl Rows {
         Ok(Self { by_connection, rows: frames })
     }
 
-    /// Copies all of them, and gives back how many a second.
-    pub(crate) fn copy(&self, server: &Server, tables: Tables) -> Result<f64> {
+    /// Copies all of them, as rows or straight into the columnstore, and gives back how many a second.
+    pub(crate) fn copy(&self, server: &Server, tables: Tables, way: Way) -> Result<f64> {
         let database = server.database(tables)?;
         let url = server.cluster.url(&database);
         let ready = Barrier::new(self.by_connection.len() + 1);
@@ -93,7 +100,7 @@ impl Rows {
             let connections: Vec<_> = self
                 .by_connection
                 .iter()
-                .map(|transactions| scope.spawn(|| copy_all(&url, transactions, &ready)))
+                .map(|transactions| scope.spawn(|| copy_all(&url, transactions, way, &ready)))
                 .collect();
             ready.wait();
             let start = Instant::now();
@@ -110,17 +117,15 @@ impl Rows {
 }
 
 fn transaction(batch: &Batch) -> Transaction {
-    let pieces = |octets: &[u8]| {
-        let pieces = octets.chunks(PIECE_OCTETS).map(Bytes::copy_from_slice);
-        pieces.chain([Bytes::from_static(COPY_TRAILER)]).collect()
-    };
-    batch.rows.tables.iter().map(|rows| pieces(rows.octets())).collect()
+    let trailer = || [Bytes::from_static(COPY_TRAILER)];
+    let tables = batch.rows.tables.iter();
+    tables.map(|rows| rows.by_satellite().pieces().chain(trailer()).collect()).collect()
 }
 
-fn copy_all(url: &str, transactions: &[Transaction], ready: &Barrier) -> Result<()> {
+fn copy_all(url: &str, transactions: &[Transaction], way: Way, ready: &Barrier) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let connected = connect(url).await;
+        let connected = connect(url, way).await;
         // Whatever happened, the others must not wait for ever.
         ready.wait();
         let (mut client, copies) = connected?;
@@ -140,10 +145,16 @@ fn copy_all(url: &str, transactions: &[Transaction], ready: &Barrier) -> Result<
     })
 }
 
-async fn connect(url: &str) -> Result<(tokio_postgres::Client, Vec<tokio_postgres::Statement>)> {
+async fn connect(
+    url: &str,
+    way: Way,
+) -> Result<(tokio_postgres::Client, Vec<tokio_postgres::Statement>)> {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.context("cannot connect")?;
     tokio::spawn(connection);
+    if way == Way::Columnstore {
+        client.batch_execute("SET timescaledb.enable_direct_compress_copy = on").await?;
+    }
     let mut copies = Vec::new();
     for kind in KINDS {
         copies.push(client.prepare(&telemetry_copy(kind)).await?);
@@ -153,5 +164,3 @@ async fn connect(url: &str) -> Result<(tokio_postgres::Client, Vec<tokio_postgre
 
 /// The receiver's own `--batch-rows`.
 const ROWS: u64 = 20_000;
-/// As the receiver sends them.
-const PIECE_OCTETS: usize = 128 * 1_024;

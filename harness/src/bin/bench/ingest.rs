@@ -6,7 +6,7 @@ use harness::figures::{self, median};
 use serde::Serialize;
 
 use crate::Common;
-use crate::ceiling::Rows;
+use crate::ceiling::{Rows, Way};
 use crate::trial::{Load, Outcome, Server, Tables};
 
 #[derive(Debug, Args)]
@@ -54,9 +54,11 @@ struct Case {
     tables: Tables,
     /// COPY of the same rows, a second: every measurement.
     ceiling_rows_per_second: Vec<f64>,
+    /// The same straight into the columnstore, where there is one.
+    ceiling_columnstore_rows_per_second: Vec<f64>,
     /// The rate that was held every time.
     frames_per_second_held: u32,
-    /// Its share of the ceiling's median.
+    /// Its share of the higher ceiling's median.
     share_of_ceiling: f64,
     /// Medians over the times that it was held.
     frames_per_second_stored: f64,
@@ -128,13 +130,18 @@ fn case(
 ) -> Result<Case> {
     println!("{name}, {tables:?}:");
     let rows = Rows::make(options.rows, CEILING_RATE, options.satellites, connections)?;
-    let mut ceiling = Vec::new();
+    let [mut ceiling, mut columnstore] = [Vec::new(), Vec::new()];
     for _ in 0..options.repeat {
-        ceiling.push(rows.copy(server, tables)?);
-        println!("  COPY of the same rows {:>7.0}/s", ceiling[ceiling.len() - 1]);
+        ceiling.push(rows.copy(server, tables, Way::Rows)?);
+        if tables == Tables::Timescaledb {
+            columnstore.push(rows.copy(server, tables, Way::Columnstore)?);
+        }
     }
+    println!(
+        "  COPY of the same rows a second: {ceiling:.0?}, into the columnstore {columnstore:.0?}"
+    );
     drop(rows);
-    let top = median(&mut ceiling.clone());
+    let top = median(&mut ceiling.clone()).max(median(&mut columnstore.clone()));
     let load = |rate, seconds| Load {
         rate,
         seconds,
@@ -185,6 +192,7 @@ fn case(
         name: name.to_owned(),
         tables,
         ceiling_rows_per_second: ceiling,
+        ceiling_columnstore_rows_per_second: columnstore,
         frames_per_second_held: rate,
         share_of_ceiling: share,
         frames_per_second_stored: of(|outcome| outcome.frames_per_second_stored),
