@@ -167,7 +167,8 @@ impl Appender {
             return Err(error);
         }
         let (first, next, end) = (self.next, self.next, SEGMENT_HEAD_OCTETS as u64);
-        let segment = Segment { path, file, first, next, end, synced: 0, is_damaged: false };
+        let (synced, is_sealed, is_damaged) = (0, false, false);
+        let segment = Segment { path, file, first, next, end, synced, is_sealed, is_damaged };
         self.shared.began(segment.clone());
         self.is_open = true;
         Ok(segment)
@@ -179,6 +180,7 @@ impl Appender {
         // Numbers that are given meanwhile are in no file; a new run says that this is no damage.
         self.next = next_run(self.next);
         self.is_open = false;
+        self.shared.seal();
         let now = Instant::now();
         let is_told = self.trouble.as_ref().is_some_and(|t| t.told.elapsed() < TELL_PERIOD);
         if !is_told {

@@ -161,6 +161,10 @@ impl Reader {
                 self.enter(self.shared.segment_for(self.position)?);
                 continue;
             };
+            if segment.is_sealed && segment.next <= self.position {
+                // It may be empty by now.
+                self.offset = segment.end;
+            }
             if self.offset >= segment.end {
                 match self.shared.after(segment.first, segment.end) {
                     After::Longer(end) => {

@@ -51,6 +51,8 @@ pub(super) struct Segment {
     pub(super) end: u64,
     /// Octets that are known to be durable.
     pub(super) synced: u64,
+    /// Whether nothing will be appended, though it may be the last.
+    pub(super) is_sealed: bool,
     /// Whether something in it could not be read.
     pub(super) is_damaged: bool,
 }
@@ -177,6 +179,18 @@ impl Shared {
     pub(super) fn began(&self, segment: Segment) {
         self.segments().push_back(segment);
         self.measure();
+    }
+
+    /// Nothing will be appended to the last segment.
+    pub(super) fn seal(&self) {
+        if let Some(segment) = self.segments().back_mut() {
+            segment.is_sealed = true;
+        }
+    }
+
+    /// Whether samples pass the journal by.
+    pub(super) fn is_failing(&self) -> bool {
+        self.gauges.is_failing.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn damaged(&self, first: i64) {
