@@ -8,7 +8,7 @@
 pub mod anomalies;
 pub mod schema;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -63,6 +63,9 @@ pub enum Error {
     /// The server or the connection.
     #[error("{}", explain(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// Nobody answers where the database should be.
+    #[error("{}", explain(.0))]
+    Unreachable(tokio_postgres::Error),
     /// Somebody else writes with this identity.
     #[error(
         "another receiver writes as this station and journal: {claimed} of {wanted} claims fit"
@@ -210,6 +213,11 @@ impl Store {
     }
 }
 
+/// Finds out whether the database can be reached, and nothing else.
+pub async fn reach(config: &Address) -> Result<(), Error> {
+    connect(config).await.map(drop)
+}
+
 /// Whether the database knows a journal: something of it has been stored.
 pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     let (client, _connection) = connect(config).await?;
@@ -297,12 +305,25 @@ async fn connect(address: &Address) -> Result<(Client, Connection), Error> {
     let options = config.get_options().unwrap_or_default();
     config.options(format!("{options} -c idle_in_transaction_session_timeout=60s").trim());
     let connected = timeout(CONNECT_TIMEOUT, address.connect(&config)).await;
-    let (client, connection) = connected.map_err(|_| Error::Silent)??;
+    let (client, connection) = connected.map_err(|_| Error::Silent)?.map_err(unconnected)?;
     let driver = tokio::spawn(async move {
         // Its error reaches whoever waits for an answer, and is told there.
         let _told_elsewhere = connection.await;
     });
     Ok((client, Connection(driver)))
+}
+
+/// Why a connection did not come about: the server has said it, it took too long, or there is none.
+fn unconnected(error: tokio_postgres::Error) -> Error {
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+    let is_slow = cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut);
+    if is_slow {
+        Error::Silent
+    } else if error.code().is_none() {
+        Error::Unreachable(error)
+    } else {
+        Error::Database(error)
+    }
 }
 
 /// Moves each shard's position from where the range begins to behind its last chunk. A shard whose

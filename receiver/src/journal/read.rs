@@ -70,6 +70,12 @@ impl Reader {
         self.shared.is_closed()
     }
 
+    /// Whether everything that comes is appended: the disk takes it, and there is room.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        !self.shared.is_failing() && !self.shared.is_full()
+    }
+
     /// All records before this number have been handed out or passed over.
     #[must_use]
     pub fn position(&self) -> i64 {

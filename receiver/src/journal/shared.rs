@@ -188,6 +188,12 @@ impl Shared {
         }
     }
 
+    /// Whether another segment would be one too many.
+    pub(super) fn is_full(&self) -> bool {
+        let unstored = self.gauges.unstored.load(Ordering::Relaxed);
+        unstored + segment_octets(self.octets_max) > self.octets_max
+    }
+
     /// Whether samples pass the journal by.
     pub(super) fn is_failing(&self) -> bool {
         self.gauges.is_failing.load(Ordering::Relaxed) != 0
@@ -269,3 +275,13 @@ impl Shared {
 fn least(places: &[AtomicI64]) -> i64 {
     places.iter().map(|place| place.load(Ordering::Acquire)).min().unwrap_or(i64::MAX)
 }
+
+/// The size of one file.
+pub(super) fn segment_octets(octets_max: u64) -> u64 {
+    (octets_max / SEGMENTS).clamp(SEGMENT_OCTETS_MIN, SEGMENT_OCTETS_MAX)
+}
+
+/// A full journal is in so many files at least, so that room comes back in small steps.
+const SEGMENTS: u64 = 16;
+const SEGMENT_OCTETS_MIN: u64 = 256 << 10;
+const SEGMENT_OCTETS_MAX: u64 = 64 << 20;

@@ -50,6 +50,14 @@ impl Trouble {
         tracing::error!("gave up, {samples} samples of the last batch are not stored: {cause}");
     }
 
+    /// There will be no further attempt, and need not be: the journal has everything.
+    pub(super) fn leave(error: &Error) {
+        tracing::warn!(
+            "the database cannot be reached: what is not stored waits in the journal for the next \
+             start: {error}"
+        );
+    }
+
     fn tell(&mut self, error: &Error, is_refused: bool) {
         if matches!(error, Error::Unchecked) {
             // Who checks says why it fails.
