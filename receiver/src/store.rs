@@ -66,9 +66,12 @@ pub enum Error {
     /// Nobody answers where the database should be.
     #[error("{}", explain(.0))]
     Unreachable(tokio_postgres::Error),
-    /// Somebody else writes with this identity.
+    /// The database does not stand where this run has stored to: it was restored from a backup, or
+    /// somebody else writes with this identity. Only a restart asks it where it stands.
     #[error(
-        "another receiver writes as this station and journal: {claimed} of {wanted} claims fit"
+        "the database does not stand where this station has stored to: was it restored, or does \
+         another receiver write as this station and journal? Restart the station, it then goes on \
+         from where the database stands ({claimed} of {wanted} claims fit)"
     )]
     Conflict {
         /// Claims that fitted.
@@ -103,6 +106,9 @@ impl Error {
     /// By the class of SQLSTATE, never by the text.
     #[must_use]
     pub fn class(&self) -> Class {
+        if matches!(self, Self::Conflict { .. }) {
+            return Class::Refusal;
+        }
         match self.sqlstate().and_then(|code| code.get(..2)) {
             Some(class) if ROW_CLASSES.contains(&class) => Class::Row,
             Some(class) if REFUSAL_CLASSES.contains(&class) => Class::Refusal,
@@ -327,12 +333,16 @@ fn unconnected(error: tokio_postgres::Error) -> Error {
 }
 
 /// Moves each shard's position from where the range begins to behind its last chunk. A shard whose
-/// position is another is left alone, and not counted.
+/// position is another is left alone, and not counted; so is one without any, unless that is what the
+/// writer was told: a position that has gone was taken back with its rows.
 const CLAIM: &str = "
     INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
     SELECT $1, $2, shard, behind, samples
     FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[])
         AS claim (shard, first, behind, samples)
+    WHERE first = 0 OR EXISTS (
+        SELECT FROM ingest_batch AS known
+        WHERE known.station = $1 AND known.journal = $2 AND known.shard = claim.shard)
     ON CONFLICT (station, journal, shard) DO UPDATE
     SET next = excluded.next,
         samples = ledger.samples + excluded.samples,
