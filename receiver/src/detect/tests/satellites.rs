@@ -193,7 +193,7 @@ fn tumbling(index: u64) -> u16 {
     let turn = std::f64::consts::TAU * index as f64 / 30.0;
     // In the shade of the satellite itself, and now and then in the full sun.
     let sun = turn.sin().max(0.0);
-    quantise::solar_current(if index % 7 == 0 { 0.0 } else { 7.0 * sun })
+    quantise::solar_current(if index.is_multiple_of(7) { 0.0 } else { 7.0 * sun })
 }
 
 #[test]
