@@ -304,8 +304,7 @@ impl Writer {
     /// Whether the station was stopped, and the next one will find in the journal all that this
     /// writer does not store.
     fn may_leave(&mut self) -> bool {
-        let is_stopped = self.setup.drain.left() < Duration::MAX;
-        is_stopped && self.unkept == 0 && self.feed.is_kept()
+        self.setup.drain.is_stopped() && self.unkept == 0 && self.feed.is_kept()
     }
 
     fn attempt<T>(
@@ -315,7 +314,7 @@ impl Writer {
         let Setup { database, identity, drain, readiness, .. } = &self.setup;
         if !readiness.is_checked() {
             // At the end it matters whether there is anybody to wait for.
-            if drain.left() < Duration::MAX {
+            if drain.is_stopped() {
                 self.runtime.block_on(in_time(drain, store::reach(database)))?;
             }
             return Err(Error::Unchecked);
