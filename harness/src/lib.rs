@@ -18,6 +18,7 @@ pub mod network;
 pub mod program;
 pub mod proxy;
 pub mod relay;
+pub mod small_disk;
 pub mod stand_in;
 pub mod station;
 pub mod stress;

@@ -84,6 +84,18 @@ impl Station {
         (telemetry_port, http_port): (u16, u16),
         options: &[&str],
     ) -> Result<Self> {
+        let command = Command::new(sibling("receiver")?);
+        Self::launch_by(command, database_url, folder, (telemetry_port, http_port), options)
+    }
+
+    /// As [`Station::launch`], by a command of which the receiver is the last word.
+    pub fn launch_by(
+        mut command: Command,
+        database_url: &str,
+        folder: &Path,
+        (telemetry_port, http_port): (u16, u16),
+        options: &[&str],
+    ) -> Result<Self> {
         let target = free_address(telemetry_port, |address| UdpSocket::bind(address).is_ok())?;
         let http_address = free_address(http_port, |address| TcpListener::bind(address).is_ok())?;
         let report = fresh(folder, RECEIVER_REPORT)?;
@@ -91,7 +103,7 @@ impl Station {
         let journal = folder.join("journal");
         let has_journal = options.contains(&"--journal");
         let program = Program::start(
-            Command::new(sibling("receiver")?)
+            command
                 .arg("run")
                 .args(["--listen", &target, "--http", &http_address])
                 .arg("--report")

@@ -132,6 +132,56 @@ fn what_was_learned_before_a_restart_finds_what_goes_wrong_after_it() -> Result<
     Ok(())
 }
 
+/// Hot frames of one satellite, a second apart, from this second of a day since 1958 on.
+fn send_hot(target: &str, day: u16, from_s: u32, frames: u32, boot_count: u16) -> Result<()> {
+    use protocol::{CdsTime, Packet, Sequence, SpacecraftId, Stamp, health, health::Health};
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    for number in 0..frames {
+        let stamp = Stamp {
+            spacecraft: SpacecraftId::FIRST,
+            boot_count,
+            sequence: Sequence::new(number),
+            time: CdsTime { day, ms: (from_s + number) * 1_000, us: 0 },
+        };
+        let cpu_temp = health::quantise::cpu_temp(HOT);
+        let packet =
+            Packet::Health(Health { cpu_temp, battery_voltage: 7_500, ..Health::default() });
+        let mut octets = [0; protocol::FRAME_OCTETS_MAX];
+        socket.send_to(protocol::emit(&stamp, &packet, &mut octets), target)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_quarantined_is_not_looked_at() -> Result<()> {
+    for tables in tables() {
+        let ground = Ground::start(tables, &[])?;
+        let days = "SELECT now()::date - DATE '1958-01-01'";
+        let today: u16 = ground.sql(days)?.parse()?;
+        // Years ago, and years ahead.
+        for (day, boot_count) in [(today - 2_000, 1), (today + 2_000, 2)] {
+            send_hot(ground.station.target(), day, 0, 30, boot_count)?;
+        }
+        wait_for("60", || ground.sql("SELECT count(*) FROM quarantine"))?;
+        let looked_at = |values: u32| {
+            let metrics = ground.station.get("/metrics")?;
+            let line = format!("orbitstream_detect_values_total {values}\n");
+            anyhow::Ok(metrics.contains(&line).to_string())
+        };
+        wait_for("true", || looked_at(0))?;
+        assert_eq!(ground.sql("SELECT count(*) FROM anomaly")?, "0");
+        // Nor has it moved what is learned of the satellite: what comes now is no late sample.
+        send_hot(ground.station.target(), today - 1, 100, 3, 3)?;
+        wait_for("true", || looked_at(3 * 17))?;
+        let opened = "SELECT count(*), min(opened_at - date_trunc('day', opened_at)) FROM anomaly
+                      WHERE channel = 'cpu_temp'";
+        wait_for("1|00:01:40", || ground.sql(opened))?;
+        let counters = ground.stop()?;
+        assert_eq!((counters.quarantined, counters.committed), (60, 3));
+    }
+    Ok(())
+}
+
 #[test]
 fn nothing_is_looked_for_when_that_is_switched_off() -> Result<()> {
     let ground = Ground::start(Tables::Plain, &["--detect", "false"])?;
@@ -238,5 +288,44 @@ fn a_restart_goes_on_where_it_was_or_closes_what_it_does_not_know() -> Result<()
         let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
         assert!(log.contains("--state"), "{log}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_state_that_cannot_be_kept_stops_nothing_that_runs() -> Result<()> {
+    let database = support::database(Tables::Plain)?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let shown = state.to_string_lossy();
+    let run =
+        || Station::start(&writer_url(&database), folder.path(), ports(), &["--state", &shown]);
+    let log = || std::fs::read_to_string(folder.path().join("receiver.log"));
+
+    // A folder that cannot be is a wrong option, and said at once.
+    std::fs::write(&state, "a file")?;
+    let error = run().expect_err("it cannot be used").to_string();
+    assert!(error.contains("cannot make the folder") && error.contains("state"), "{error}");
+    std::fs::remove_file(&state)?;
+
+    // One that cannot be written to any more is said, and what is received is stored all the same.
+    let station = run()?;
+    post(&station, 0, &[HOT; 3])?;
+    std::fs::rename(&state, folder.path().join("elsewhere"))?;
+    std::fs::write(&state, "a file")?;
+    let counters = station.stop()?;
+    assert_eq!((counters.committed, counters.pending), (3, 0));
+    assert!(log()?.contains("what the detectors have learned cannot be kept"), "{}", log()?);
+    std::fs::remove_file(&state)?;
+
+    // What cannot be read, nor set aside, is not used.
+    std::fs::create_dir_all(state.join("detect-01.state/of"))?;
+    std::fs::create_dir_all(state.join("detect-01.damaged/before"))?;
+    let station = run()?;
+    assert!(log()?.contains("detect-01.state is not used"), "{}", log()?);
+    post(&station, 10, &[HOT; 3])?;
+    let counters = station.stop()?;
+    assert_eq!((counters.committed, counters.pending), (3, 0));
+    let events = "SELECT count(*), count(closed_at) FROM anomaly";
+    assert_eq!(cluster().sql(&database, events)?, "2|1");
     Ok(())
 }

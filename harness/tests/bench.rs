@@ -182,3 +182,24 @@ fn the_dashboards_benchmark_runs() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_soak_measures_how_soon_events_are_stored() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(sibling("soak")?)
+        .args(["--latency", "--satellites=20", "--values=20000", "--seconds=12"])
+        .current_dir(folder.path())
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    // How fast it is says nothing here, beside other tests.
+    let is_slow = error.contains("half of the events took");
+    assert!(output.status.success() || is_slow, "{error}");
+    let figures = std::fs::read_to_string(folder.path().join("target/bench/soak-latency.json"))?;
+    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    // Every event has its sample, and none is stored before that came.
+    assert!(figures["measured"].as_u64() > Some(0), "{figures}");
+    assert_eq!(figures["measured"], figures["events"], "{figures}");
+    assert!(figures["median_ms"].as_f64() > Some(0.0), "{figures}");
+    assert!(figures["max_ms"].as_f64() >= figures["p95_ms"].as_f64(), "{figures}");
+    Ok(())
+}

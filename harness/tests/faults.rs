@@ -194,5 +194,77 @@ fn a_server_that_crashes_and_recovers() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_database_that_is_restored_while_the_station_runs() -> Result<()> {
+    // Saved before anything was stored, and in the middle.
+    for before in [0, 1_000] {
+        let database = database(Tables::Plain)?;
+        let url = writer_url(&database);
+        let folder = tempfile::tempdir()?;
+        let options = ["--drain-timeout", "1s"];
+        let mut station = Station::start(&url, folder.path(), ports(), &options)?;
+        let fly = |station: &Station, boot: &str, frames: u32| {
+            let count = frames.to_string();
+            let options = ["--satellites=20", "--rate=100", "--boot", boot, "--count", &count];
+            Constellation::fly(station.target(), folder.path(), &options)
+        };
+        // With nobody connected, as a backup is put in place.
+        let alone = |work: &str| {
+            let away = format!(
+                "ALTER DATABASE {database} ALLOW_CONNECTIONS false;
+                 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = '{database}';"
+            );
+            // A session that ends takes a moment.
+            cluster().sql("postgres", &away)?;
+            let start = Instant::now();
+            while let Err(error) = cluster().sql("postgres", work) {
+                anyhow::ensure!(start.elapsed() < Duration::from_secs(20), "{error:#}");
+                pause(100);
+            }
+            anyhow::Ok(())
+        };
+        if before > 0 {
+            fly(&station, "1", before)?;
+            station.wait_until_quiet()?;
+        }
+        let again = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true");
+        alone(&format!("CREATE DATABASE saved TEMPLATE {database}"))?;
+        cluster().sql("postgres", &again)?;
+        fly(&station, "2", 1_000)?;
+        station.wait_until_quiet()?;
+        alone(&format!("DROP DATABASE {database} WITH (FORCE)"))?;
+        let rename = format!("ALTER DATABASE saved RENAME TO {database}");
+        cluster().sql("postgres", &format!("{rename}; {again}"))?;
+        fly(&station, "3", 1_000)?;
+
+        // It says what to do, and stores nothing meanwhile.
+        let start = Instant::now();
+        while !station.ask("/readyz")?.1.contains("restart the station") {
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", station.ask("/readyz")?);
+            pause(100);
+        }
+        let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
+        assert!(log.contains("Restart the station"), "{log}");
+        let rows = "SELECT count(*), count(DISTINCT (satellite_id, boot_count, sequence))
+                    FROM (SELECT satellite_id, boot_count, sequence FROM telemetry UNION ALL
+                          SELECT satellite_id || '/a', boot_count, sequence FROM attitude) AS r";
+        let stored = cluster().sql(&database, rows)?;
+        assert_eq!(stored, format!("{before}|{before}"));
+        let counters = station.stop()?;
+        assert_eq!((counters.frame_residual(), counters.sample_residual()), (0, 0));
+        assert_eq!(counters.pending, 1_000, "{counters:?}");
+
+        // After that all is there that the journal still had, which is everything here.
+        let mut station = Station::start(&url, folder.path(), ports(), &options)?;
+        station.wait_until_quiet()?;
+        let counters = station.stop()?;
+        assert_eq!((counters.recovered, counters.committed), (2_000, 2_000), "{counters:?}");
+        let all = before + 2_000;
+        assert_eq!(cluster().sql(&database, rows)?, format!("{all}|{all}"));
+    }
+    Ok(())
+}
+
 const SATELLITES: u32 = 50;
 const SEED: u64 = 11;

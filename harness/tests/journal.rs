@@ -8,8 +8,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use harness::{Constellation, Reports, Station, Verification, program::sibling};
-use support::{Ground, Tables, cluster, database, ports, tables};
+use harness::proxy::{Cut, Passage};
+use harness::{Constellation, Proxy, Reports, Station, Verification, program::sibling};
+use support::{Ground, Tables, cluster, database, ports, tables, writer_url};
 
 const ROWS: &str = "SELECT count(*), count(DISTINCT (satellite_id, boot_count, sequence))
                     FROM (SELECT satellite_id, boot_count, sequence FROM telemetry
@@ -112,6 +113,53 @@ fn what_is_pending_at_the_end_is_listed_checked_and_drained() -> Result<()> {
     }
     let nowhere = receiver(&["journal", "ls", "--journal", "/no/such/folder"], &url)?.1;
     assert!(nowhere.contains("there is no journal"), "{nowhere}");
+    Ok(())
+}
+
+#[test]
+fn an_end_without_a_database_does_not_wait_for_it() -> Result<()> {
+    // Away from the start on, and away only at the end.
+    for is_there_at_first in [false, true] {
+        let database = database(Tables::Plain)?;
+        let folder = tempfile::tempdir()?;
+        let proxy = Proxy::start(([127, 0, 0, 1], cluster().port()).into(), 1)?;
+        let url = proxy.url(&writer_url(&database))?;
+        let leave = || {
+            proxy.set_passage(Passage::Refused)?;
+            proxy.cut(Cut::Reset);
+            anyhow::Ok(())
+        };
+        let launch = || {
+            let options = ["--drain-timeout", "60s"];
+            Station::launch(&url, folder.path(), ports(), &options)
+        };
+        if !is_there_at_first {
+            leave()?;
+        }
+        let mut station = launch()?;
+        station.wait_until_listening()?;
+        if is_there_at_first {
+            station.wait_until_ready()?;
+            leave()?;
+        }
+        fly(station.target(), folder.path(), "3000", &[])?;
+        let start = Instant::now();
+        // It says that it ended well, too.
+        let counters = station.stop()?;
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        assert_eq!((counters.accepted, counters.pending), (3_000, 3_000));
+        assert_eq!((counters.frame_residual(), counters.sample_residual()), (0, 0));
+        let log = std::fs::read_to_string(folder.path().join("receiver.log"))?;
+        assert!(log.contains("waits in the journal for the next start"), "{log}");
+
+        proxy.set_passage(Passage::Open)?;
+        let mut station = launch()?;
+        station.wait_until_ready()?;
+        station.wait_until_quiet()?;
+        let counters = station.stop()?;
+        assert_eq!((counters.recovered, counters.committed, counters.pending), (3_000, 3_000, 0));
+        assert_eq!(cluster().sql(&database, ROWS)?, "3000|3000");
+    }
     Ok(())
 }
 

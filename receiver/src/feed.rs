@@ -140,6 +140,17 @@ impl Feed {
         }
     }
 
+    /// Whether all that comes out of it, now or later, is in the journal.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        match &self.order {
+            Order::Journal(reader, _) => {
+                self.head.is_none() && self.queue.is_empty() && reader.takes_all()
+            }
+            Order::Queue { .. } | Order::Given => false,
+        }
+    }
+
     /// There is no time left to store what is in the queue. With a journal that is what could not
     /// be written to it, and it is lost.
     pub fn give_up(&mut self) {

@@ -12,8 +12,8 @@ pub struct Readiness {
     /// Whether the schema has been found to be what this program writes to.
     is_checked: AtomicBool,
     database: Mutex<Option<String>>,
-    /// Writers that the database refuses to store for.
-    refused: Mutex<Vec<usize>>,
+    /// Writers that the database refuses to store for, and what that is in public.
+    refused: Mutex<Vec<(usize, &'static str)>>,
 }
 
 impl Readiness {
@@ -34,13 +34,11 @@ impl Readiness {
         self.is_checked.load(Ordering::Acquire)
     }
 
-    /// Says whether the database refuses what a writer stores.
-    pub fn set_refused(&self, writer: usize, is_refused: bool) {
+    /// Says whether the database refuses what a writer stores, and how to put that to anybody.
+    pub fn set_refused(&self, writer: usize, why: Option<&'static str>) {
         let mut refused = hold(&self.refused);
-        refused.retain(|&other| other != writer);
-        if is_refused {
-            refused.push(writer);
-        }
+        refused.retain(|&(other, _)| other != writer);
+        refused.extend(why.map(|why| (writer, why)));
     }
 
     /// What is wrong, in words for anybody who asks.
@@ -48,10 +46,7 @@ impl Readiness {
     pub fn wrong(&self) -> Option<String> {
         let wrong = hold(&self.database).clone();
         let unchecked = || (!self.is_checked()).then(|| "waiting for the database".to_owned());
-        let refused = || {
-            let is_refused = !hold(&self.refused).is_empty();
-            is_refused.then(|| "the database refuses what is to be stored; see the log".to_owned())
-        };
+        let refused = || hold(&self.refused).first().map(|&(_, why)| why.to_owned());
         wrong.or_else(unchecked).or_else(refused)
     }
 }
@@ -70,10 +65,10 @@ mod tests {
         assert!(readiness.wrong().is_some() && !readiness.is_checked());
         readiness.set_checked();
         assert_eq!(readiness.wrong(), None);
-        readiness.set_refused(1, true);
-        readiness.set_refused(1, true);
-        assert!(readiness.wrong().is_some());
-        readiness.set_refused(1, false);
+        readiness.set_refused(1, Some("refused"));
+        readiness.set_refused(1, Some("otherwise"));
+        assert_eq!(readiness.wrong().as_deref(), Some("otherwise"));
+        readiness.set_refused(1, None);
         assert_eq!(readiness.wrong(), None);
         readiness.set(Some("database unreachable".into()));
         assert_eq!(readiness.wrong().as_deref(), Some("database unreachable"));

@@ -52,6 +52,12 @@ impl Drain {
         }
     }
 
+    /// Whether the station is stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.borrow().is_some()
+    }
+
     /// Whether no time is left.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -11,8 +11,9 @@
 //! [`SAVE_PERIOD`] old.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Read as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,6 +34,11 @@ pub struct Since {
     pub number: i64,
 }
 
+/// Makes a folder that nobody else on the machine may look into, and those above it.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
+}
+
 /// A folder that is this station's own as long as this lives.
 #[derive(Debug)]
 pub struct StateFolder {
@@ -45,7 +51,7 @@ impl StateFolder {
     /// Opens the folder, which is made if need be; files of more than `octets_max` are not read.
     pub fn open(path: &Path, octets_max: u64) -> anyhow::Result<Self> {
         let shown = path.display();
-        fs::create_dir_all(path).with_context(|| format!("cannot make the folder {shown}"))?;
+        make_folder(path).with_context(|| format!("cannot make the folder {shown}"))?;
         let lock = File::create(path.join(LOCK))
             .with_context(|| format!("cannot write to {shown}; choose another --state"))?;
         match lock.try_lock() {
@@ -139,11 +145,14 @@ impl Since {
 }
 
 const LOCK: &str = "lock";
+const FOLDER_MODE: u32 = 0o700;
 const MAGIC: &[u8; 8] = b"ORBLEARN";
 const HEAD_OCTETS: usize = 24;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -167,6 +176,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/state");
         let state = StateFolder::open(&path, 5).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
         assert_eq!(load(&state, 3), None);
         state.save(3, SINCE, b"12345").unwrap();
         state.save(4, SINCE, b"123456").unwrap();

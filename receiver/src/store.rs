@@ -8,7 +8,7 @@
 pub mod anomalies;
 pub mod schema;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -68,9 +68,15 @@ pub enum Error {
     /// The server or the connection.
     #[error("{}", explain(.0))]
     Database(#[from] tokio_postgres::Error),
-    /// Somebody else writes with this identity.
+    /// Nobody answers where the database should be.
+    #[error("{}", explain(.0))]
+    Unreachable(tokio_postgres::Error),
+    /// The database does not stand where this run has stored to: it was restored from a backup, or
+    /// somebody else writes with this identity. Only a restart asks it where it stands.
     #[error(
-        "another receiver writes as this station and journal: {claimed} of {wanted} claims fit"
+        "the database does not stand where this station has stored to: was it restored, or does \
+         another receiver write as this station and journal? Restart the station, it then goes on \
+         from where the database stands ({claimed} of {wanted} claims fit)"
     )]
     Conflict {
         /// Claims that fitted.
@@ -105,6 +111,9 @@ impl Error {
     /// By the class of SQLSTATE, never by the text.
     #[must_use]
     pub fn class(&self) -> Class {
+        if matches!(self, Self::Conflict { .. }) {
+            return Class::Refusal;
+        }
         match self.sqlstate().and_then(|code| code.get(..2)) {
             Some(class) if ROW_CLASSES.contains(&class) => Class::Row,
             Some(class) if REFUSAL_CLASSES.contains(&class) => Class::Refusal,
@@ -219,6 +228,11 @@ impl Store {
     }
 }
 
+/// Finds out whether the database can be reached, and nothing else.
+pub async fn reach(config: &Address) -> Result<(), Error> {
+    connect(config).await.map(drop)
+}
+
 /// Whether the database knows a journal: something of it has been stored.
 pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     let (client, _connection) = connect(config).await?;
@@ -325,7 +339,7 @@ async fn connect(address: &Address) -> Result<(Client, Connection), Error> {
     let options = config.get_options().unwrap_or_default();
     config.options(format!("{options} -c idle_in_transaction_session_timeout=60s").trim());
     let connected = timeout(CONNECT_TIMEOUT, address.connect(&config)).await;
-    let (client, connection) = connected.map_err(|_| Error::Silent)??;
+    let (client, connection) = connected.map_err(|_| Error::Silent)?.map_err(unconnected)?;
     let driver = tokio::spawn(async move {
         // Its error reaches whoever waits for an answer, and is told there.
         let _told_elsewhere = connection.await;
@@ -333,13 +347,30 @@ async fn connect(address: &Address) -> Result<(Client, Connection), Error> {
     Ok((client, Connection(driver)))
 }
 
+/// Why a connection did not come about: the server has said it, it took too long, or there is none.
+fn unconnected(error: tokio_postgres::Error) -> Error {
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+    let is_slow = cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut);
+    if is_slow {
+        Error::Silent
+    } else if error.code().is_none() {
+        Error::Unreachable(error)
+    } else {
+        Error::Database(error)
+    }
+}
+
 /// Moves each shard's position from where the range begins to behind its last chunk. A shard whose
-/// position is another is left alone, and not counted.
+/// position is another is left alone, and not counted; so is one without any, unless that is what the
+/// writer was told: a position that has gone was taken back with its rows.
 const CLAIM: &str = "
     INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
     SELECT $1, $2, shard, behind, samples
     FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[])
         AS claim (shard, first, behind, samples)
+    WHERE first = 0 OR EXISTS (
+        SELECT FROM ingest_batch AS known
+        WHERE known.station = $1 AND known.journal = $2 AND known.shard = claim.shard)
     ON CONFLICT (station, journal, shard) DO UPDATE
     SET next = excluded.next,
         samples = ledger.samples + excluded.samples,

@@ -28,7 +28,7 @@ use crate::{
     shutdown::Drain,
     socket::now_us,
     state::StateFolder,
-    store::{Class, Error, Identity, Store},
+    store::{self, Class, Error, Identity, Store},
 };
 use saving::Saving;
 use trouble::Trouble;
@@ -271,6 +271,7 @@ impl Writer {
         let mut is_searched = false;
         // What was tried once is tried again as rows: whatever stood in the columnstore's way.
         let mut columnstore_from = self.setup.columnstore_from;
+        let mut unreached = 0;
         loop {
             let error = match self.attempt(&ask, columnstore_from.take()) {
                 Ok(answer) => {
@@ -291,11 +292,24 @@ impl Writer {
                 trouble.end(&error, self.batch.samples());
                 return None;
             }
+            if matches!(error, Error::Unreachable(_)) && self.may_leave() {
+                unreached += 1;
+                if unreached >= LAST_ATTEMPTS {
+                    Trouble::leave(&error);
+                    return None;
+                }
+            }
             let pause = trouble.goes_on(&error, &self.setup.readiness, self.writer);
             // Jitter, so that the writers do not all come back at the same instant.
             let pause = rand::rng().random_range(pause / 2..=pause);
             thread::sleep(pause.min(self.setup.drain.left()));
         }
+    }
+
+    /// Whether the station was stopped, and the next one will find in the journal all that this
+    /// writer does not store.
+    fn may_leave(&mut self) -> bool {
+        self.setup.drain.is_stopped() && self.unkept == 0 && self.feed.is_kept()
     }
 
     fn attempt<T>(
@@ -305,6 +319,10 @@ impl Writer {
     ) -> Result<T, Error> {
         let Setup { database, identity, drain, readiness, .. } = &self.setup;
         if !readiness.is_checked() {
+            // At the end it matters whether there is anybody to wait for.
+            if drain.is_stopped() {
+                self.runtime.block_on(in_time(drain, store::reach(database)))?;
+            }
             return Err(Error::Unchecked);
         }
         let (store, batch) = (&mut self.store, &self.batch);
@@ -369,6 +387,9 @@ async fn in_time<T>(
     }
 }
 
+/// A database that is not there when the station was stopped is asked for again, and then left: the
+/// journal has everything.
+const LAST_ATTEMPTS: u32 = 2;
 /// How often the detectors are told the time, also when nothing comes.
 const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// A writer that has not come to that for so long was busy with the database, and what was sent

@@ -43,6 +43,8 @@ pub enum CloseReason {
     Heard,
     /// The station was stopped and does not know what came then.
     Restart,
+    /// The satellite tumbles, and what the channel does then is no sign.
+    Tumbling,
 }
 
 /// One event.
@@ -163,6 +165,7 @@ impl fmt::Display for CloseReason {
             Self::Gap => "gap",
             Self::Heard => "heard",
             Self::Restart => "restart",
+            Self::Tumbling => "tumbling",
         })
     }
 }

@@ -70,7 +70,11 @@ impl Monitor {
         let (finding, severity) = self.limits.take(sample, rules);
         self.report(Detector::Limits, finding, severity, sample, scene);
         let Some(mut learned) = self.learned.take() else { return };
-        self.learn(&mut learned, sample, rules, scene);
+        if scene.is_tumbling && !rules.while_tumbling {
+            self.rest(&mut learned, sample, scene);
+        } else {
+            self.learn(&mut learned, sample, rules, scene);
+        }
         self.learned = Some(learned);
     }
 
@@ -197,6 +201,13 @@ impl Monitor {
             let finding = ewma.take(sample, rules, learned.delta.usual_step(), grid, may_speak);
             self.report_learned(Detector::Ewma, finding, sample, scene);
         }
+    }
+
+    /// Nothing is learned from what the channel does now, and nothing said about it. What comes
+    /// afterwards begins anew, as after a gap.
+    fn rest(&mut self, learned: &mut Learned, sample: Sample, scene: &mut Scene<'_>) {
+        learned.last = None;
+        self.close_learned(sample.time_us, CloseReason::Tumbling, scene);
     }
 
     #[inline]

@@ -44,6 +44,8 @@ pub struct Rules {
     pub warm_up_samples: u32,
     /// Orbits of warm-up, for what is learned along them.
     pub warm_up_orbits: u32,
+    /// Whether more than limits is looked at while the satellite tumbles.
+    pub while_tumbling: bool,
 }
 
 /// What a channel measures, which decides what suits it.
@@ -97,6 +99,7 @@ impl Rules {
             ewma_steps: 8.0,
             warm_up_samples: 200,
             warm_up_orbits: 3,
+            while_tumbling: true,
         };
         match profile {
             // What has mass does not warm up in a moment.
@@ -230,7 +233,10 @@ fn shipped(name: &str, channel: Channel) -> Rules {
         "mode" | "storage_used" | "latitude" | "longitude" | "altitude" | "speed" => {
             rules.limits_only()
         }
-        "battery_current" | "solar_current" => Rules { delta: true, stuck: true, ..rules },
+        // Panels of a satellite that tumbles see the sun now and then, and the battery feels it.
+        "battery_current" | "solar_current" => {
+            Rules { delta: true, stuck: true, while_tumbling: false, ..rules }
+        }
         _ if name.starts_with("rate") || name.starts_with("wheel") => {
             Rules { baseline: true, ..rules }
         }

@@ -19,6 +19,8 @@ pub(super) struct Scene<'a> {
     pub(super) orbits: u32,
     /// Something was switched: jumps mean nothing.
     pub(super) is_switched: bool,
+    /// The satellite's mode is detumble.
+    pub(super) is_tumbling: bool,
     /// What the channel does by nature in most of the fleet.
     pub(super) fleet_tail: f32,
     pub(super) incident: &'a mut Incident,

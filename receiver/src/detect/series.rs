@@ -44,6 +44,7 @@ impl Series {
             phase: self.orbit.phase(sample.time_us),
             orbits: self.orbit.flown(sample.time_us - first_us),
             is_switched: false,
+            is_tumbling: false,
             fleet_tail: 0.0,
             incident: &mut self.incident,
             changes: &mut self.changes,

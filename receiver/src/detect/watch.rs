@@ -282,6 +282,7 @@ impl Satellite {
             phase: self.orbit.phase(time_us),
             orbits: self.orbit.flown(time_us - self.first_us),
             is_switched: self.excused > 0,
+            is_tumbling: self.switches.is_some_and(|(mode, _)| mode == DETUMBLE),
             fleet_tail: 0.0,
             incident: &mut self.incident,
             changes,
@@ -317,6 +318,7 @@ impl Satellite {
                 phase: None,
                 orbits: 0,
                 is_switched: false,
+                is_tumbling: false,
                 fleet_tail: 0.0,
                 incident: &mut self.incident,
                 changes,
@@ -366,6 +368,8 @@ fn octets_per_satellite() -> usize {
 
 const _: () = assert!(size_of::<Monitor>() + LEARNED_OCTETS <= 2_048);
 const _: () = assert!(baseline::BINS <= 256);
+/// As `health` numbers its modes.
+const DETUMBLE: u8 = 3;
 /// Frames from which jumps mean nothing after mode or flags have changed: what was switched may
 /// show a frame later.
 const EXCUSED_FRAMES: u8 = 2;

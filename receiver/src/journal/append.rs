@@ -13,7 +13,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     checkpoint::Pending,
     record::{RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, next_run},
-    shared::{Gauges, Segment, Shared},
+    shared::{Gauges, Segment, Shared, segment_octets},
 };
 use crate::{chunk::Chunk, queue::Lane, shutdown::Drain, socket::now_us};
 
@@ -109,8 +109,7 @@ impl Appender {
 
     /// Whether another segment would be one too many.
     fn is_full(&self) -> bool {
-        let unstored = self.shared.gauges.unstored.load(std::sync::atomic::Ordering::Relaxed);
-        self.trouble.is_none() && unstored + self.segment_octets > self.shared.octets_max
+        self.trouble.is_none() && self.shared.is_full()
     }
 
     fn write(&mut self, chunk: &Chunk) -> Result<(), ()> {
@@ -167,7 +166,8 @@ impl Appender {
             return Err(error);
         }
         let (first, next, end) = (self.next, self.next, SEGMENT_HEAD_OCTETS as u64);
-        let segment = Segment { path, file, first, next, end, synced: 0, is_damaged: false };
+        let (synced, is_sealed, is_damaged) = (0, false, false);
+        let segment = Segment { path, file, first, next, end, synced, is_sealed, is_damaged };
         self.shared.began(segment.clone());
         self.is_open = true;
         Ok(segment)
@@ -179,6 +179,7 @@ impl Appender {
         // Numbers that are given meanwhile are in no file; a new run says that this is no damage.
         self.next = next_run(self.next);
         self.is_open = false;
+        self.shared.seal();
         let now = Instant::now();
         let is_told = self.trouble.as_ref().is_some_and(|t| t.told.elapsed() < TELL_PERIOD);
         if !is_told {
@@ -196,15 +197,6 @@ impl Appender {
     }
 }
 
-/// The size of one file.
-fn segment_octets(octets_max: u64) -> u64 {
-    (octets_max / SEGMENTS).clamp(SEGMENT_OCTETS_MIN, SEGMENT_OCTETS_MAX)
-}
-
-/// A full journal is in so many files at least, so that room comes back in small steps.
-const SEGMENTS: u64 = 16;
-const SEGMENT_OCTETS_MIN: u64 = 256 << 10;
-const SEGMENT_OCTETS_MAX: u64 = 64 << 20;
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// How often a disk that fails is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);

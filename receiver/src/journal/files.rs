@@ -47,7 +47,7 @@ pub struct Disk;
 
 impl Files for Disk {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        crate::state::make_folder(path)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

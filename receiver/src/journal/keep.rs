@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     checkpoint::{self, Pending},
+    record::SEGMENT_HEAD_OCTETS,
     shared::{Gauges, Segment, Shared},
 };
 
@@ -98,7 +99,13 @@ impl Keeper {
     /// still need them and there is room.
     fn remove(&mut self) {
         let (stored, known) = (self.shared.stored(), self.shared.known());
-        let retained_max = RETAINED_OCTETS_MAX.min(self.shared.octets_max / 4);
+        let is_failing = self.shared.is_failing();
+        // A disk that takes no more has no room for what could be done without.
+        let retained_max =
+            if is_failing { 0 } else { RETAINED_OCTETS_MAX.min(self.shared.octets_max / 4) };
+        if is_failing {
+            self.empty_last(stored);
+        }
         loop {
             let segment = {
                 let mut segments = self.shared.segments();
@@ -120,6 +127,21 @@ impl Keeper {
                 self.discard(&segment);
             }
         }
+    }
+
+    /// Makes room where the last segment is all that fills the disk: its header stays, since it says
+    /// whose journal this is and where numbering has come to.
+    fn empty_last(&mut self, stored: i64) {
+        let emptied = {
+            let mut segments = self.shared.segments();
+            let (head, last) = (SEGMENT_HEAD_OCTETS as u64, segments.back_mut());
+            let is_over =
+                |last: &&mut Segment| last.is_sealed && last.next <= stored && last.end > head;
+            let Some(last) = last.filter(is_over) else { return };
+            last.end = head;
+            last.file.truncate(head)
+        };
+        self.told(emptied, "has a file that cannot be emptied");
     }
 
     fn discard(&mut self, segment: &Segment) {

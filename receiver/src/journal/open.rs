@@ -18,7 +18,9 @@ use super::{
     checkpoint::{self, Pending},
     files::{Files, Octets},
     read::NOBODY,
-    record::{RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, next_run},
+    record::{
+        NUMBER_MAX, RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, first_of_run,
+    },
     shared::{Gauges, Segment, Shared},
     window::Window,
 };
@@ -26,6 +28,7 @@ use crate::{
     chunk::Chunk,
     queue::{Lane, SHARDS},
     shutdown::Drain,
+    socket::now_us,
 };
 
 /// Which journal.
@@ -68,7 +71,7 @@ impl Journal {
         let found = Found::in_folder(&*files, folder, station, &gauges);
         // What is written from now on is numbered above all that was ever written, so that what the
         // database has stored is never mistaken for it, even if the end of a file is gone.
-        let next = next_run(found.highest);
+        let next = first_of_run(found.highest, now_us());
         let identity = found.identity.unwrap_or_else(rand::random);
         let (shared, wakes) = Shared::new(
             (files, folder.clone()),
@@ -177,7 +180,7 @@ impl Journal {
             return;
         }
         let Shared { files, folder, identity, station, .. } = &*self.shared;
-        let head = SegmentHead::new(*identity, last.next, crate::socket::now_us(), station);
+        let head = SegmentHead::new(*identity, last.next, now_us(), station);
         let path = folder.join(super::file_name(last.next));
         if path != last.path {
             let made = files.create(&path).and_then(|file| {
@@ -269,7 +272,8 @@ impl Found {
         let path = path.to_owned();
         // What an earlier run left unsynchronised is made durable like the rest.
         let synced = 0;
-        let segment = Segment { path, file, first, next, end, synced, is_damaged: false };
+        let (is_sealed, is_damaged) = (true, false);
+        let segment = Segment { path, file, first, next, end, synced, is_sealed, is_damaged };
         self.segments.push_front(segment);
         Ok(())
     }
@@ -405,5 +409,3 @@ fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
 }
 
 const LOCK: &str = "journal.lock";
-/// A million runs more than this are left.
-const NUMBER_MAX: i64 = i64::MAX - (1 << 60);

@@ -70,6 +70,12 @@ impl Reader {
         self.shared.is_closed()
     }
 
+    /// Whether everything that comes is appended: the disk takes it, and there is room.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        !self.shared.is_failing() && !self.shared.is_full()
+    }
+
     /// All records before this number have been handed out or passed over.
     #[must_use]
     pub fn position(&self) -> i64 {
@@ -161,6 +167,10 @@ impl Reader {
                 self.enter(self.shared.segment_for(self.position)?);
                 continue;
             };
+            if segment.is_sealed && segment.next <= self.position {
+                // It may be empty by now.
+                self.offset = segment.end;
+            }
             if self.offset >= segment.end {
                 match self.shared.after(segment.first, segment.end) {
                     After::Longer(end) => {

@@ -26,8 +26,28 @@ pub(super) const SEGMENT_HEAD_OCTETS: usize = size_of::<SegmentHead>();
 pub(super) const RECORD_OCTETS_MAX: usize = RECORD_HEAD_OCTETS + CHUNK_OCTETS;
 
 /// A record's number holds the run that wrote it in its upper bits: what a run numbers is above all
-/// that any earlier one did, whatever became of the end of the earlier one's file.
-const RUN_BITS: u32 = 40;
+/// that any earlier one did, whatever became of the end of the earlier one's file. A run that gives
+/// more numbers goes on in the next one's.
+const RUN_BITS: u32 = 26;
+
+/// Runs are 64ths of a second since this moment, 2020-01-01, in µs since 1970.
+const RUNS_BEGAN_US: i64 = 1_577_836_800_000_000;
+const RUN_US: i64 = 15_625;
+/// The clock's last, in 2079: a million are left above it.
+const RUNS_MAX: i64 = (NUMBER_MAX >> RUN_BITS) - 1_000_000;
+/// Higher numbers are nobody's.
+pub(super) const NUMBER_MAX: i64 = i64::MAX - (1 << 60);
+
+/// The first number of a run that begins now (µs since 1970), after others of which the files have
+/// numbers up to `highest`.
+///
+/// It follows the clock, since files do not tell all: while the disk refused them an earlier run has
+/// given numbers that only the database knows. A run that fails begins anew once a second at most,
+/// which the clock outruns. With a clock that was set back it is at least above what the files have.
+pub(super) fn first_of_run(highest: i64, now_us: i64) -> i64 {
+    let runs = ((now_us - RUNS_BEGAN_US) / RUN_US).clamp(0, RUNS_MAX);
+    next_run(highest).max(runs << RUN_BITS)
+}
 
 /// The first number of the run after the one of `number`.
 pub(super) fn next_run(number: i64) -> i64 {
@@ -180,6 +200,20 @@ mod tests {
     #[test]
     fn the_checksum_is_crc32c() {
         assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn a_run_is_above_the_files_and_above_what_the_clock_knows_of() {
+        let now = |s: i64| RUNS_BEGAN_US + s * 1_000_000;
+        let first = first_of_run(-1, now(100));
+        assert!(!is_same_run(first, first_of_run(-1, now(101))));
+        // It has failed each second, and nothing of that is in a file.
+        let failed = (0..50).fold(first, |number, _| next_run(number));
+        assert!(failed < first_of_run(-1, now(150)));
+        // The clock was set back, or is nonsense.
+        assert_eq!(first_of_run(first, now(-5)), next_run(first));
+        let last = first_of_run(-1, i64::MAX);
+        assert!((first..NUMBER_MAX - (500_000 << RUN_BITS)).contains(&last));
     }
 
     #[test]

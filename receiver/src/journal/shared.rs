@@ -51,6 +51,8 @@ pub(super) struct Segment {
     pub(super) end: u64,
     /// Octets that are known to be durable.
     pub(super) synced: u64,
+    /// Whether nothing will be appended, though it may be the last.
+    pub(super) is_sealed: bool,
     /// Whether something in it could not be read.
     pub(super) is_damaged: bool,
 }
@@ -179,6 +181,24 @@ impl Shared {
         self.measure();
     }
 
+    /// Nothing will be appended to the last segment.
+    pub(super) fn seal(&self) {
+        if let Some(segment) = self.segments().back_mut() {
+            segment.is_sealed = true;
+        }
+    }
+
+    /// Whether another segment would be one too many.
+    pub(super) fn is_full(&self) -> bool {
+        let unstored = self.gauges.unstored.load(Ordering::Relaxed);
+        unstored + segment_octets(self.octets_max) > self.octets_max
+    }
+
+    /// Whether samples pass the journal by.
+    pub(super) fn is_failing(&self) -> bool {
+        self.gauges.is_failing.load(Ordering::Relaxed) != 0
+    }
+
     pub(super) fn damaged(&self, first: i64) {
         if let Some(segment) = self.segments().iter_mut().find(|segment| segment.first == first) {
             segment.is_damaged = true;
@@ -255,3 +275,13 @@ impl Shared {
 fn least(places: &[AtomicI64]) -> i64 {
     places.iter().map(|place| place.load(Ordering::Acquire)).min().unwrap_or(i64::MAX)
 }
+
+/// The size of one file.
+pub(super) fn segment_octets(octets_max: u64) -> u64 {
+    (octets_max / SEGMENTS).clamp(SEGMENT_OCTETS_MIN, SEGMENT_OCTETS_MAX)
+}
+
+/// A full journal is in so many files at least, so that room comes back in small steps.
+const SEGMENTS: u64 = 16;
+const SEGMENT_OCTETS_MIN: u64 = 256 << 10;
+const SEGMENT_OCTETS_MAX: u64 = 64 << 20;

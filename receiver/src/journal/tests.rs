@@ -434,6 +434,81 @@ fn whatever_operation_fails_samples_reach_the_writers_in_order() {
     }
 }
 
+#[test]
+fn what_passed_a_failing_disk_by_hides_nothing_of_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Run::of(folder.path(), Arc::new(Disk), 2, &samples(0, 30), 3, &NOTHING);
+    drop(whole);
+    let mut stored = NOTHING;
+    for from in [30, 60, 90] {
+        // Full from the first write of this run to its end: no file tells of these numbers.
+        let all = samples(from, 30);
+        let run = Run::of(folder.path(), Failing::new(0, u64::MAX), 2, &all, 3, &stored);
+        let new: Vec<_> = run.numbers().into_iter().filter(|&number| number >= from).collect();
+        assert_eq!(sorted(new), (from..from + 30).collect::<Vec<_>>());
+        assert_eq!(run.counters.ledger().pending, 0);
+        for &(_, number, place) in &run.read {
+            let spacecraft = 1 + (number * 7 % 130) as u16;
+            let shard = crate::queue::shard_of(SpacecraftId::new(spacecraft).unwrap());
+            stored[shard] = stored[shard].max(place + 1);
+        }
+        // No station starts twice in so short a time.
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_of_what_is_stored_gets_room_again() {
+    for files in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let of = Options { writers: 1, ..options(folder.path(), 1) };
+        let gauges: Arc<Gauges> = Arc::default();
+        let mut journal = Journal::open(&of, Arc::new(Disk), Arc::clone(&gauges)).unwrap();
+        let counters = Counters::new(1);
+        let (mut outlets, _inlets) = queues(1, 8 << 20, &counters);
+        let mut reader = journal.readers().remove(0);
+        let (inlet, direct) = outlets.through_one();
+        let (_stopper, drain) = running(Duration::from_secs(5));
+        let appender = journal.appender(inlet, outlets.lanes(), direct, drain);
+        let append = thread::spawn(move || appender.run());
+        for number in 0..files * 40 {
+            let mut chunk = loop {
+                if let Some(chunk) = outlets.take(0) {
+                    break chunk;
+                }
+                thread::yield_now();
+            };
+            let id = SpacecraftId::new(1).unwrap();
+            while chunk.push_sparse(&Sparse::new(&protocol::health::KIND, id, number), 7) {}
+            outlets.send(0, chunk).unwrap();
+        }
+        drop(outlets);
+        append.join().unwrap();
+        let octets = || segments(folder.path()).iter().map(|p| p.metadata().unwrap().len()).sum();
+        let before: u64 = octets();
+        assert!(before > 1 << 20, "{before}");
+        // All of it is stored; then the disk takes no more.
+        let mut chunk = Chunk::new();
+        while reader.peek().is_some() {
+            reader.take(&mut chunk).unwrap();
+        }
+        reader.stored();
+        journal.shared.seal();
+        gauges.is_failing.store(1, Ordering::Relaxed);
+        let (ends, ended) = bounded(1);
+        drop(ends);
+        journal.keeper(ended).run();
+        assert!(octets() <= 256, "{} of {before}", octets());
+        assert_eq!(reader.peek(), None);
+        // Whose journal it is is still known.
+        let identity = journal.identity();
+        drop(journal);
+        let again = Journal::open(&of, Arc::new(Disk), Arc::default()).unwrap();
+        assert_eq!(again.identity(), identity);
+        assert_eq!(gauges.damaged.load(Ordering::Relaxed), 0);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 

@@ -67,7 +67,9 @@ impl From<tokio_postgres::Error> for Error {
 impl From<super::Error> for Error {
     fn from(error: super::Error) -> Self {
         match error {
-            super::Error::Database(error) => Self::Database(error),
+            super::Error::Database(error) | super::Error::Unreachable(error) => {
+                Self::Database(error)
+            }
             _ => Self::Silent,
         }
     }

@@ -26,7 +26,8 @@ impl Trouble {
     ) -> Duration {
         self.since.get_or_insert_with(Instant::now);
         let is_refused = error.class() != Class::Passing;
-        readiness.set_refused(writer, is_refused);
+        let why = if matches!(error, Error::Conflict { .. }) { MOVED } else { REFUSED };
+        readiness.set_refused(writer, is_refused.then_some(why));
         self.tell(error, is_refused);
         let (least, most) = if is_refused { REFUSED_BACKOFF } else { BACKOFF };
         self.backoff = (self.backoff * 2).clamp(least, most);
@@ -35,7 +36,7 @@ impl Trouble {
 
     /// It has succeeded.
     pub(super) fn over(&self, readiness: &Readiness, writer: usize) {
-        readiness.set_refused(writer, false);
+        readiness.set_refused(writer, None);
         if let Some(since) = self.since.filter(|_| self.told.is_some()) {
             tracing::info!("storing again after {:.1?}", since.elapsed());
         }
@@ -50,6 +51,14 @@ impl Trouble {
         tracing::error!("gave up, {samples} samples of the last batch are not stored: {cause}");
     }
 
+    /// There will be no further attempt, and need not be: the journal has everything.
+    pub(super) fn leave(error: &Error) {
+        tracing::warn!(
+            "the database cannot be reached: what is not stored waits in the journal for the next \
+             start: {error}"
+        );
+    }
+
     fn tell(&mut self, error: &Error, is_refused: bool) {
         if matches!(error, Error::Unchecked) {
             // Who checks says why it fails.
@@ -57,7 +66,9 @@ impl Trouble {
         }
         let cause = error.to_string();
         if cause != self.cause || self.told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) {
-            if is_refused {
+            if matches!(error, Error::Conflict { .. }) {
+                tracing::error!("nothing is stored: {cause}");
+            } else if is_refused {
                 tracing::error!("the database refuses to store until that is mended: {cause}");
             } else {
                 tracing::error!("cannot store, will try again: {cause}");
@@ -68,6 +79,10 @@ impl Trouble {
     }
 }
 
+/// What `/readyz` says; the server's words stay in the log.
+const REFUSED: &str = "the database refuses what is to be stored; see the log";
+const MOVED: &str = "the database was restored, or another station writes as this one: restart \
+                     the station";
 /// How often a lasting error is repeated in the log.
 const TELL_PERIOD: Duration = Duration::from_secs(30);
 /// Shortest and longest pause between attempts.

@@ -40,6 +40,7 @@ impl Key {
             ("baseline", rules.baseline),
             ("ewma", rules.ewma),
             ("warm_up", rules.learns()),
+            ("while", rules.learns()),
         ];
         !detectors.into_iter().any(is_idle)
     }
@@ -83,6 +84,7 @@ keys! {
     ewma_steps: "and at least so many of the smallest steps that the channel can make";
     warm_up_samples: "samples before anything but limits is said";
     warm_up_orbits: "orbits before anything is said that takes orbits to learn";
+    while_tumbling: "look for more than limits while the satellite's mode is detumble";
 }
 
 /// A value of the file.

@@ -188,6 +188,65 @@ fn what_is_switched_excuses_a_jump() {
 }
 
 /// Frames are late only until there are many of them.
+/// What a panel's current does when the satellite turns about itself in half a minute.
+fn tumbling(index: u64) -> u16 {
+    let turn = std::f64::consts::TAU * index as f64 / 30.0;
+    // In the shade of the satellite itself, and now and then in the full sun.
+    let sun = turn.sin().max(0.0);
+    quantise::solar_current(if index.is_multiple_of(7) { 0.0 } else { 7.0 * sun })
+}
+
+#[test]
+fn panel_currents_of_a_satellite_that_tumbles_are_only_held_to_limits() {
+    let mut fleet = Fleet::warm();
+    let of = |events: &[Event], name: &str| {
+        events.iter().filter(|event| event.subject.name() == name).cloned().collect::<Vec<_>>()
+    };
+    // Open as the tumbling begins: closed by it.
+    fleet.take(1, |health| health.solar_current = quantise::solar_current(6.0));
+    fleet.take(1, |health| health.solar_current = quantise::solar_current(6.0));
+    assert_eq!(of(&fleet.events(), "solar_current").len(), 1);
+    for index in 0..600 {
+        fleet.take(1, |health| {
+            health.mode = 3;
+            health.solar_current = tumbling(index);
+        });
+    }
+    let events = of(&fleet.events(), "solar_current");
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(events[0].detector, Detector::Delta);
+    assert!(matches!(events[0].closed, Some((_, CloseReason::Tumbling))), "{events:#?}");
+    // Limits hold, and so do the detectors of what has nothing to do with it.
+    for _ in 0..2 {
+        fleet.take(1, |health| {
+            health.mode = 3;
+            health.solar_current = quantise::solar_current(9.5);
+            health.cpu_temp = quantise::cpu_temp(60.0);
+        });
+    }
+    let events = fleet.events();
+    assert_eq!(of(&events, "solar_current")[1].detector, Detector::Limits);
+    assert_eq!(of(&events, "cpu_temp")[0].detector, Detector::Delta);
+
+    // It is steady again: what it begins with is no jump, and what was learned before holds.
+    fleet.usual(60);
+    assert_eq!(of(&fleet.events(), "solar_current").len(), 2);
+    fleet.take(1, |health| health.solar_current = quantise::solar_current(6.0));
+    assert_eq!(of(&fleet.events(), "solar_current")[2].detector, Detector::Delta);
+}
+
+#[test]
+fn a_satellite_that_tumbles_would_raise_alarms_without_that() {
+    let mut fleet = Fleet::warm_with(|rules| rules.while_tumbling = true);
+    for index in 0..600 {
+        fleet.take(1, |health| {
+            health.mode = 3;
+            health.solar_current = tumbling(index);
+        });
+    }
+    assert!(fleet.events().iter().any(|event| event.subject.name() == "solar_current"));
+}
+
 #[test]
 fn a_clock_set_back_is_followed() {
     let mut fleet = Fleet::warm_with(|rules| rules.ewma = false);

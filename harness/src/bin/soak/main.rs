@@ -11,8 +11,12 @@
 //!
 //! A simulated sample is [`STEP_S`] apart from the next of its satellite, so that orbits pass in
 //! seconds. Figures go to `target/bench/soak.json`.
+//!
+//! `soak --latency` asks another question instead, see [`latency`].
 
 #![forbid(unsafe_code)]
+
+mod latency;
 
 use std::{fs, path::Path, process::ExitCode, time::Instant};
 
@@ -39,6 +43,15 @@ struct Options {
     /// Frames a second, all satellites together
     #[arg(long, default_value_t = 40_000)]
     rate: u32,
+    /// Measure instead how soon after its sample an event is in the database, in real time
+    #[arg(long)]
+    latency: bool,
+    /// Values a second with --latency
+    #[arg(long, default_value_t = 100_000)]
+    values: u32,
+    /// Seconds of the flight with --latency
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
     /// Options of the receiver
     #[arg(last = true)]
     receiver: Vec<String>,
@@ -73,6 +86,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if options.latency {
+        return latency::run(options);
+    }
     let cluster = Cluster::start()?;
     let nominal = nominal(&cluster, options)?;
     println!("{nominal:#}");
