@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod foreign;
 pub mod generate;
+pub mod instructions;
 pub mod judges;
 pub mod ledger;
 pub mod machine;

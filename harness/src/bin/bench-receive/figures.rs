@@ -1,0 +1,139 @@
+//! What is written to `target/bench/receive.json`, and shown as a table.
+
+use serde::Serialize;
+
+use crate::run::Run;
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) commit: String,
+    pub(crate) machine: String,
+    pub(crate) seconds: f64,
+    pub(crate) repeat: u32,
+    pub(crate) receive_buffer_octets: usize,
+    pub(crate) cases: Vec<Case>,
+}
+
+/// One combination of knobs, with medians over its runs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Case {
+    pub(crate) gro: bool,
+    pub(crate) frames_per_datagram: usize,
+    pub(crate) satellites: u16,
+    pub(crate) ours: Side,
+    pub(crate) bare: Side,
+    /// Frames a second of ours to those of the bare loop, run by run.
+    pub(crate) rate_ratio: f64,
+    /// Processor time of the bare loop's thread a frame to that of ours, run by run.
+    pub(crate) cpu_ratio: f64,
+}
+
+/// One of the two.
+#[derive(Debug, Serialize)]
+pub(crate) struct Side {
+    pub(crate) frames_per_second: f64,
+    pub(crate) frames_per_second_min: f64,
+    pub(crate) frames_per_second_max: f64,
+    pub(crate) loss: f64,
+    pub(crate) cpu_s_per_million_frames: f64,
+    /// Of all runs.
+    pub(crate) frames_sent: u64,
+    pub(crate) frames_received: u64,
+    pub(crate) kernel_dropped: u64,
+    /// What tracking found missing, where there is tracking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frames_missed: Option<u64>,
+}
+
+impl Case {
+    /// Of pairs of runs: ours and, beside it, the bare loop's.
+    pub(crate) fn new(
+        (gro, frames_per_datagram, satellites): (bool, usize, u16),
+        pairs: &[(Run, Run)],
+    ) -> Self {
+        let ours: Vec<Run> = pairs.iter().map(|pair| pair.0).collect();
+        let bare: Vec<Run> = pairs.iter().map(|pair| pair.1).collect();
+        let rate = |(ours, bare): &(Run, Run)| ours.frames_per_second / bare.frames_per_second;
+        let cpu = |(ours, bare): &(Run, Run)| {
+            bare.cpu_s_per_million_frames / ours.cpu_s_per_million_frames
+        };
+        Self {
+            gro,
+            frames_per_datagram,
+            satellites,
+            ours: Side::new(&ours),
+            bare: Side::new(&bare),
+            rate_ratio: median(pairs.iter().map(rate)),
+            cpu_ratio: median(pairs.iter().map(cpu)),
+        }
+    }
+
+    /// Its row.
+    pub(crate) fn row(&self) -> String {
+        let side = |side: &Side| {
+            let rate = side.frames_per_second / 1e6;
+            format!("{rate:8.2} {:6.1} {:6.3}", side.loss * 100.0, side.cpu_s_per_million_frames)
+        };
+        format!(
+            "{:>3} {:>8} {:>10}   |{}  |{}  | {:5.2} {:5.2}",
+            if self.gro { "on" } else { "off" },
+            self.frames_per_datagram,
+            self.satellites,
+            side(&self.ours),
+            side(&self.bare),
+            self.rate_ratio,
+            self.cpu_ratio
+        )
+    }
+}
+
+impl Side {
+    fn new(runs: &[Run]) -> Self {
+        let rates = || runs.iter().map(|run| run.frames_per_second);
+        let missed: Option<Vec<u64>> = runs.iter().map(|run| run.missed).collect();
+        Self {
+            frames_per_second: median(rates()),
+            frames_per_second_min: rates().fold(f64::INFINITY, f64::min),
+            frames_per_second_max: rates().fold(0.0, f64::max),
+            loss: median(runs.iter().map(Run::loss)),
+            cpu_s_per_million_frames: median(runs.iter().map(|run| run.cpu_s_per_million_frames)),
+            frames_sent: runs.iter().map(|run| run.sent).sum(),
+            frames_received: runs.iter().map(|run| run.received).sum(),
+            kernel_dropped: runs.iter().map(|run| run.kernel_dropped).sum(),
+            frames_missed: missed.map(|missed| missed.iter().sum()),
+        }
+    }
+}
+
+/// What the columns are: frames received and lost, and processor time of the receiving thread.
+pub(crate) const HEAD: [&str; 2] = [
+    "    frames in             |        station         |       bare loop        | station/bare",
+    "GRO datagram satellites   |     M/s  lost%    s/M  |     M/s  lost%    s/M  |  rate   CPU",
+];
+
+/// The middle one, or the mean of the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        for (values, expected) in
+            [(&[3.0, 1.0, 2.0][..], 2.0), (&[4.0, 1.0, 2.0, 3.0], 2.5), (&[7.0], 7.0), (&[], 0.0)]
+        {
+            assert!((median(values.iter().copied()) - expected).abs() < 1e-12);
+        }
+    }
+}
