@@ -1,6 +1,7 @@
 //! The ceiling: a loop of blocking recvmmsg(2) that only counts octets. It takes as many messages a
 //! call as the station, into buffers of the same size; it asks for no addresses, no control messages
-//! and no time, and looks at nothing that came.
+//! and no time, and looks at nothing that came. With [`Look::Crc`] it sums the CRC of every frame
+//! besides, which is the least that anybody has to do who wants to know whether it is one.
 
 use std::array;
 use std::io::IoSliceMut;
@@ -14,11 +15,21 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, setsockopt, sockopt};
+use protocol::crc16;
 
 use crate::cpu;
 use crate::drops;
 use crate::frames::FRAME_OCTETS;
 use crate::run::{Ended, Receiver};
+
+/// What the loop does with the octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Counts them.
+    Nothing,
+    /// Counts those of frames whose CRC is right.
+    Crc,
+}
 
 /// The loop on its thread.
 pub(crate) struct Bare {
@@ -31,7 +42,7 @@ pub(crate) struct Bare {
 
 impl Bare {
     /// Begins to receive.
-    pub(crate) fn start(receive_buffer: usize, coalesce: bool) -> Result<Self> {
+    pub(crate) fn start(receive_buffer: usize, coalesce: bool, look: Look) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
             setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)?;
@@ -42,7 +53,7 @@ impl Bare {
         let (octets, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, is_over) = (Arc::clone(&octets), Arc::clone(&stop));
         let receive = move || {
-            receive(&socket, &count, &is_over)?;
+            receive(&socket, &count, &is_over, look)?;
             Ok((cpu::of_this_thread()?, socket))
         };
         let thread = thread::Builder::new().name("bare".into()).spawn(receive)?;
@@ -70,7 +81,7 @@ impl Receiver for Bare {
     }
 }
 
-fn receive(socket: &UdpSocket, octets: &AtomicU64, is_over: &AtomicBool) -> Result<()> {
+fn receive(socket: &UdpSocket, octets: &AtomicU64, is_over: &AtomicBool, look: Look) -> Result<()> {
     let mut buffers = vec![0; MESSAGES * BUFFER_OCTETS];
     let mut headers = MultiHeaders::<()>::preallocate(MESSAGES, None);
     let mut sum = 0;
@@ -82,8 +93,17 @@ fn receive(socket: &UdpSocket, octets: &AtomicU64, is_over: &AtomicBool) -> Resu
         });
         let flags = MsgFlags::MSG_WAITFORONE;
         match recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None) {
-            Ok(messages) => {
+            Ok(messages) if look == Look::Nothing => {
                 sum += messages.map(|message| message.bytes as u64).sum::<u64>();
+                octets.store(sum, Ordering::Relaxed);
+            }
+            Ok(messages) => {
+                for octets in messages.flat_map(|message| message.iovs().next()) {
+                    // Datagrams that came as one have whole frames, too.
+                    let (frames, _) = octets.as_chunks::<FRAME_OCTETS>();
+                    sum += frames.iter().filter(|frame| has_valid_crc(frame)).count() as u64
+                        * FRAME_OCTETS as u64;
+                }
                 octets.store(sum, Ordering::Relaxed);
             }
             // Nothing for a while.
@@ -92,6 +112,11 @@ fn receive(socket: &UdpSocket, octets: &AtomicU64, is_over: &AtomicBool) -> Resu
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn has_valid_crc(frame: &[u8; FRAME_OCTETS]) -> bool {
+    let checked = frame.split_last_chunk();
+    checked.is_some_and(|(covered, checkword)| crc16(covered) == u16::from_be_bytes(*checkword))
 }
 
 /// As in the station's socket.

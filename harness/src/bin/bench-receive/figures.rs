@@ -15,6 +15,13 @@ pub(crate) struct Figures {
     pub(crate) cases: Vec<Case>,
 }
 
+/// Runs that took their turns one after another.
+pub(crate) struct Turn {
+    pub(crate) ours: Run,
+    pub(crate) bare: Run,
+    pub(crate) bare_crc: Run,
+}
+
 /// One combination of knobs, with medians over its runs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Case {
@@ -22,11 +29,18 @@ pub(crate) struct Case {
     pub(crate) frames_per_datagram: usize,
     pub(crate) satellites: u16,
     pub(crate) ours: Side,
+    /// Only counts octets.
     pub(crate) bare: Side,
+    /// Sums the CRC of every frame, and no more.
+    pub(crate) bare_crc: Side,
     /// Frames a second of ours to those of the bare loop, run by run.
     pub(crate) rate_ratio: f64,
     /// Processor time of the bare loop's thread a frame to that of ours, run by run.
     pub(crate) cpu_ratio: f64,
+    /// The same beside the loop that sums CRCs.
+    pub(crate) rate_ratio_crc: f64,
+    /// The same beside the loop that sums CRCs.
+    pub(crate) cpu_ratio_crc: f64,
 }
 
 /// One of the two.
@@ -47,25 +61,27 @@ pub(crate) struct Side {
 }
 
 impl Case {
-    /// Of pairs of runs: ours and, beside it, the bare loop's.
+    /// Of runs side by side.
     pub(crate) fn new(
         (gro, frames_per_datagram, satellites): (bool, usize, u16),
-        pairs: &[(Run, Run)],
+        turns: &[Turn],
     ) -> Self {
-        let ours: Vec<Run> = pairs.iter().map(|pair| pair.0).collect();
-        let bare: Vec<Run> = pairs.iter().map(|pair| pair.1).collect();
-        let rate = |(ours, bare): &(Run, Run)| ours.frames_per_second / bare.frames_per_second;
-        let cpu = |(ours, bare): &(Run, Run)| {
-            bare.cpu_s_per_million_frames / ours.cpu_s_per_million_frames
+        let ratio = |figure: fn(&Run) -> f64, over: fn(&Turn) -> &Run| {
+            median(turns.iter().map(|turn| figure(&turn.ours) / figure(over(turn))))
         };
+        let rate: fn(&Run) -> f64 = |run| run.frames_per_second;
+        let frames_per_cpu: fn(&Run) -> f64 = |run| 1.0 / run.cpu_s_per_million_frames;
         Self {
             gro,
             frames_per_datagram,
             satellites,
-            ours: Side::new(&ours),
-            bare: Side::new(&bare),
-            rate_ratio: median(pairs.iter().map(rate)),
-            cpu_ratio: median(pairs.iter().map(cpu)),
+            ours: Side::new(turns.iter().map(|turn| turn.ours)),
+            bare: Side::new(turns.iter().map(|turn| turn.bare)),
+            bare_crc: Side::new(turns.iter().map(|turn| turn.bare_crc)),
+            rate_ratio: ratio(rate, |turn| &turn.bare),
+            cpu_ratio: ratio(frames_per_cpu, |turn| &turn.bare),
+            rate_ratio_crc: ratio(rate, |turn| &turn.bare_crc),
+            cpu_ratio_crc: ratio(frames_per_cpu, |turn| &turn.bare_crc),
         }
     }
 
@@ -76,20 +92,24 @@ impl Case {
             format!("{rate:8.2} {:6.1} {:6.3}", side.loss * 100.0, side.cpu_s_per_million_frames)
         };
         format!(
-            "{:>3} {:>8} {:>10}   |{}  |{}  | {:5.2} {:5.2}",
+            "{:>3} {:>8} {:>10}   |{}  |{}  |{}  | {:5.2} {:5.2} | {:5.2} {:5.2}",
             if self.gro { "on" } else { "off" },
             self.frames_per_datagram,
             self.satellites,
             side(&self.ours),
             side(&self.bare),
+            side(&self.bare_crc),
             self.rate_ratio,
-            self.cpu_ratio
+            self.cpu_ratio,
+            self.rate_ratio_crc,
+            self.cpu_ratio_crc
         )
     }
 }
 
 impl Side {
-    fn new(runs: &[Run]) -> Self {
+    fn new(runs: impl Iterator<Item = Run>) -> Self {
+        let runs: Vec<Run> = runs.collect();
         let rates = || runs.iter().map(|run| run.frames_per_second);
         let missed: Option<Vec<u64>> = runs.iter().map(|run| run.missed).collect();
         Self {
@@ -108,8 +128,10 @@ impl Side {
 
 /// What the columns are: frames received and lost, and processor time of the receiving thread.
 pub(crate) const HEAD: [&str; 2] = [
-    "    frames in             |        station         |       bare loop        | station/bare",
-    "GRO datagram satellites   |     M/s  lost%    s/M  |     M/s  lost%    s/M  |  rate   CPU",
+    "    frames in             |        station         |       bare loop        |   bare loop with CRC    \
+     | / bare loop |  / with CRC",
+    "GRO datagram satellites   |     M/s  lost%    s/M  |     M/s  lost%    s/M  |     M/s  lost%    s/M  \
+     |  rate   CPU |  rate   CPU",
 ];
 
 /// The middle one, or the mean of the two in the middle.

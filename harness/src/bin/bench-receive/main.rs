@@ -2,9 +2,9 @@
 //! beside a bare loop of recvmmsg(2) that only counts octets.
 //!
 //! `make bench` runs it. Each case has a sender that offers more than is received, over loopback,
-//! with segmentation by the kernel; the station ([`ours`]) and the bare loop ([`bare`]) take their
-//! turns under it, `--repeat` times, with the same receive buffer. Medians go to
-//! `target/bench/receive.json`. Speed is not judged; it fails when the ledger does not balance, when
+//! with segmentation by the kernel; the station ([`ours`]), the bare loop ([`bare`]), and the same
+//! loop with the CRC of every frame take their turns under it, `--repeat` times, with the same receive
+//! buffer. Medians go to `target/bench/receive.json`. Speed is not judged; it fails when the ledger does not balance, when
 //! a frame is refused, or when more is counted than was sent.
 //!
 //! Where the sender is the slower one nothing is lost and both rates are its rate: then the
@@ -29,8 +29,8 @@ use anyhow::Result;
 use clap::Parser;
 use harness::machine;
 
-use bare::Bare;
-use figures::{Case, Figures, HEAD};
+use bare::{Bare, Look};
+use figures::{Case, Figures, HEAD, Turn};
 use ours::Ours;
 use run::Run;
 
@@ -100,15 +100,21 @@ fn run(options: &Options) -> Result<()> {
 fn case(options: &Options, knobs: (bool, usize, u16)) -> Result<Case> {
     let (gro, frames, satellites) = knobs;
     let duration = Duration::from_secs_f64(options.seconds);
-    let mut pairs = Vec::new();
+    let buffer = options.receive_buffer;
+    let mut turns = Vec::new();
     for _ in 0..options.repeat {
-        let ours = Ours::start(options.receive_buffer, gro)?;
-        let ours = Run::new(ours, satellites, frames, duration)?;
-        let bare = Bare::start(options.receive_buffer, gro)?;
-        let bare = Run::new(bare, satellites, frames, duration)?;
-        pairs.push((ours, bare));
+        let ours = Ours::start(buffer, gro)?;
+        let bare = |look| {
+            let bare = Bare::start(buffer, gro, look)?;
+            Run::new(bare, satellites, frames, duration)
+        };
+        turns.push(Turn {
+            ours: Run::new(ours, satellites, frames, duration)?,
+            bare: bare(Look::Nothing)?,
+            bare_crc: bare(Look::Crc)?,
+        });
     }
-    Ok(Case::new(knobs, &pairs))
+    Ok(Case::new(knobs, &turns))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
