@@ -66,7 +66,7 @@ impl Receiver for Bare {
         self.address
     }
 
-    fn frames(&self) -> u64 {
+    fn received(&self) -> u64 {
         self.octets.load(Ordering::Relaxed) / FRAME_OCTETS as u64
     }
 
@@ -98,7 +98,7 @@ fn receive(socket: &UdpSocket, octets: &AtomicU64, is_over: &AtomicBool, look: L
                 octets.store(sum, Ordering::Relaxed);
             }
             Ok(messages) => {
-                for octets in messages.flat_map(|message| message.iovs().next()) {
+                for octets in messages.filter_map(|message| message.iovs().next()) {
                     // Datagrams that came as one have whole frames, too.
                     let (frames, _) = octets.as_chunks::<FRAME_OCTETS>();
                     sum += frames.iter().filter(|frame| has_valid_crc(frame)).count() as u64

@@ -43,7 +43,7 @@ struct Options {
     /// How many runs of each, in turns
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// With and without coalescing by the kernel (UDP_GRO)
+    /// With and without coalescing by the kernel (`UDP_GRO`)
     #[arg(long, value_delimiter = ',', default_value = "false,true")]
     gro: Vec<bool>,
     /// Frames in each datagram
@@ -81,7 +81,7 @@ fn run(options: &Options) -> Result<()> {
         receive_buffer_octets: options.receive_buffer,
         cases: Vec::new(),
     };
-    HEAD.iter().for_each(|line| println!("{line}"));
+    println!("{}\n{}", HEAD[0], HEAD[1]);
     for &gro in &options.gro {
         for &frames in &options.frames {
             for &satellites in &options.satellites {

@@ -68,7 +68,7 @@ impl Receiver for Ours {
         self.address
     }
 
-    fn frames(&self) -> u64 {
+    fn received(&self) -> u64 {
         self.counters.ledger().accepted
     }
 

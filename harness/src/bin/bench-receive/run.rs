@@ -14,7 +14,7 @@ pub(crate) trait Receiver {
     /// Where.
     fn address(&self) -> SocketAddr;
     /// Frames so far.
-    fn frames(&self) -> u64;
+    fn received(&self) -> u64;
     /// Ends it.
     fn stop(self) -> Result<Ended>;
 }
@@ -42,23 +42,23 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Lets `receiver` receive for `duration` what satellites send in datagrams of so many frames.
+    /// Lets `station` receive for `duration` what satellites send in datagrams of so many frames.
     pub(crate) fn new(
-        receiver: impl Receiver,
+        station: impl Receiver,
         satellites: u16,
         per_datagram: usize,
         duration: Duration,
     ) -> Result<Self> {
         let frames = Frames::new(satellites)?;
-        let sender = Sender::start(receiver.address(), frames, per_datagram)?;
+        let sender = Sender::start(station.address(), frames, per_datagram)?;
         // Buffers are touched for the first time, streams are new, clocks speed up.
         thread::sleep(WARM_UP);
-        let (start, before) = (Instant::now(), receiver.frames());
+        let (start, before) = (Instant::now(), station.received());
         thread::sleep(duration);
-        let (elapsed, counted) = (start.elapsed(), receiver.frames() - before);
+        let (elapsed, counted) = (start.elapsed(), station.received() - before);
         let sent = sender.stop()?;
-        wait_until_quiet(&receiver);
-        let ended = receiver.stop()?;
+        wait_until_quiet(&station);
+        let ended = station.stop()?;
         let received = ended.frames;
         ensure!(received <= sent, "{received} frames received, and only {sent} sent");
         if let Some(missed) = ended.missed {
@@ -81,12 +81,12 @@ impl Run {
     }
 }
 
-fn wait_until_quiet(receiver: &impl Receiver) {
+fn wait_until_quiet(station: &impl Receiver) {
     let start = Instant::now();
-    let mut frames = receiver.frames();
+    let mut frames = station.received();
     while start.elapsed() < QUIET_DURATION_MAX {
         thread::sleep(QUIET_PERIOD);
-        let now = receiver.frames();
+        let now = station.received();
         if now == frames {
             break;
         }
