@@ -90,7 +90,7 @@ fn the_dashboards_benchmark_runs() -> Result<()> {
 fn the_receive_benchmark_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let output = Command::new(sibling("bench-receive")?)
-        .args(["--seconds=0.1", "--repeat=2", "--frames=1,7", "--satellites=10,300"])
+        .args(["--seconds=0.1", "--repeat=1", "--frames=1,7", "--satellites=10,300"])
         .current_dir(folder.path())
         .output()?;
     let error = String::from_utf8_lossy(&output.stderr);

@@ -77,7 +77,7 @@ impl Receiver for Bare {
         let (cpu, _socket) = ended?;
         let kernel_dropped = drops::of(self.address)?;
         let frames = self.octets.load(Ordering::Relaxed) / FRAME_OCTETS as u64;
-        Ok(Ended { frames, cpu, kernel_dropped, missed: None })
+        Ok(Ended { frames, cpu, kernel_dropped, missed: None, shed: None })
     }
 }
 

@@ -58,6 +58,10 @@ pub(crate) struct Side {
     /// What tracking found missing, where there is tracking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frames_missed: Option<u64>,
+    /// What found no chunk, since the thread that gives them back had no processor, where there are
+    /// chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frames_shed: Option<u64>,
 }
 
 impl Case {
@@ -111,7 +115,7 @@ impl Side {
     fn new(runs: impl Iterator<Item = Run>) -> Self {
         let runs: Vec<Run> = runs.collect();
         let rates = || runs.iter().map(|run| run.frames_per_second);
-        let missed: Option<Vec<u64>> = runs.iter().map(|run| run.missed).collect();
+        let sum = |figure: fn(&Run) -> Option<u64>| runs.iter().map(figure).sum();
         Self {
             frames_per_second: median(rates()),
             frames_per_second_min: rates().fold(f64::INFINITY, f64::min),
@@ -121,7 +125,8 @@ impl Side {
             frames_sent: runs.iter().map(|run| run.sent).sum(),
             frames_received: runs.iter().map(|run| run.received).sum(),
             kernel_dropped: runs.iter().map(|run| run.kernel_dropped).sum(),
-            frames_missed: missed.map(|missed| missed.iter().sum()),
+            frames_missed: sum(|run| run.missed),
+            frames_shed: sum(|run| run.shed),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Ended {
     pub(crate) kernel_dropped: u64,
     /// Frames that it found missing, if it looks.
     pub(crate) missed: Option<u64>,
+    /// Frames that it threw away before the end of the queue, if it has one.
+    pub(crate) shed: Option<u64>,
 }
 
 /// What came of a run.
@@ -39,6 +41,7 @@ pub(crate) struct Run {
     pub(crate) cpu_s_per_million_frames: f64,
     pub(crate) kernel_dropped: u64,
     pub(crate) missed: Option<u64>,
+    pub(crate) shed: Option<u64>,
 }
 
 impl Run {
@@ -72,6 +75,7 @@ impl Run {
             cpu_s_per_million_frames: ended.cpu.as_secs_f64() * 1e6 / received as f64,
             kernel_dropped: ended.kernel_dropped,
             missed: ended.missed,
+            shed: ended.shed,
         })
     }
 
