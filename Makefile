@@ -11,6 +11,8 @@ STRESS_SEED ?= 1
 CHAOS ?=
 # Options of the history benchmark.
 HISTORY ?=
+# Options of the benchmark of receiving.
+RECEIVE ?=
 # Options of the dashboards' benchmark.
 DASHBOARDS ?=
 # Options of the detectors' soak.
@@ -22,7 +24,8 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate grafana-shots
+.PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate grafana-shots \
+	instructions
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +36,9 @@ demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C
 	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
 
 test: ## Runs all tests
-	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd tiers
+	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd valgrind tiers
 	cargo build --workspace --bins
+	cargo build --release -p orbitstream-protocol --example parse_frames
 	cargo test --workspace --no-fail-fast
 
 stress: ## Loses packets on purpose, in many ways; STRESS=full for all, CASES="reorder 5000" for some
@@ -58,6 +62,7 @@ bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
 	@scripts/setup.sh postgres
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
+	$(target)/release/bench-receive $(RECEIVE)
 	$(target)/release/bench
 
 bench-history: ## Asks a month of history on three kinds of tables; takes half an hour
@@ -83,6 +88,11 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 		echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \
 		cargo fuzz run "$$name" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+instructions: ## Records how many instructions a parsed frame takes; a test compares with that
+	@scripts/setup.sh valgrind
+	cargo build --release -p orbitstream-protocol --example parse_frames
+	RECORD_INSTRUCTIONS=1 cargo test -p orbitstream-harness --test instructions
 
 generate: ## Writes the files that come from the packet declarations
 	cargo run -p orbitstream-harness --bin generate

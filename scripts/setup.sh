@@ -2,7 +2,7 @@
 # Installs what the project needs and this machine lacks, saying what and why.
 #
 #     scripts/setup.sh [postgres] [openssl] [tshark] [oracles] [stand-in] [network] [systemd]
-#                      [cargo-deny] [cargo-fuzz] [tiers]
+#                      [valgrind] [cargo-deny] [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
@@ -179,6 +179,10 @@ setup_systemd() {
     have systemd-analyze || apt_install 'a test lets it read our unit' systemd
 }
 
+setup_valgrind() {
+    have valgrind || apt_install 'a test counts the instructions of parsing' valgrind
+}
+
 # cargo_tool NAME VERSION WHY
 cargo_tool() {
     local program=$tools/bin/$1
@@ -292,9 +296,10 @@ for what in "$@"; do
     stand-in) setup_stand_in ;;
     network) setup_network ;;
     systemd) setup_systemd ;;
+    valgrind) setup_valgrind ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd valgrind cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

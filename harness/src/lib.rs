@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod figures;
 pub mod foreign;
 pub mod generate;
+pub mod instructions;
 pub mod judges;
 pub mod ledger;
 pub mod machine;

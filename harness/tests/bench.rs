@@ -203,3 +203,33 @@ fn the_soak_measures_how_soon_events_are_stored() -> Result<()> {
     assert!(figures["max_ms"].as_f64() >= figures["p95_ms"].as_f64(), "{figures}");
     Ok(())
 }
+
+#[test]
+fn the_receive_benchmark_runs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(sibling("bench-receive")?)
+        .args(["--seconds=0.1", "--repeat=1", "--frames=1,7", "--satellites=10,300"])
+        .current_dir(folder.path())
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let figures = std::fs::read_to_string(folder.path().join("target/bench/receive.json"))?;
+    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    let cases = figures["cases"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(cases.len(), 2 * 2 * 2, "{figures}");
+    for case in cases {
+        for side in [&case["ours"], &case["bare"], &case["bare_crc"]] {
+            assert!(side["frames_per_second"].as_f64() > Some(0.0), "{case}");
+            assert!(side["cpu_s_per_million_frames"].as_f64() > Some(0.0), "{case}");
+            let frames = |name: &str| side[name].as_u64().unwrap_or_default();
+            let (sent, received) = (frames("frames_sent"), frames("frames_received"));
+            assert!(0 < received && received + frames("frames_missed") <= sent, "{case}");
+        }
+        for ratio in ["rate_ratio", "cpu_ratio", "rate_ratio_crc", "cpu_ratio_crc"] {
+            assert!(case[ratio].as_f64() > Some(0.0), "{case}");
+        }
+        assert!(case["ours"]["frames_missed"].is_u64(), "tracking looks for loss: {case}");
+        assert!(case["bare"]["frames_missed"].is_null(), "the bare loop does not: {case}");
+    }
+    Ok(())
+}

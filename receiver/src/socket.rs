@@ -60,8 +60,11 @@ impl Socket {
         if coalesce && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_err() {
             tracing::warn!("this kernel does not coalesce UDP datagrams: --gro has no effect");
         }
-        if setsockopt(&socket, sockopt::RxqOvfl, &1).is_err() {
-            tracing::warn!("this kernel does not report dropped datagrams with the data");
+        // Control messages about drops cost time with every datagram, just when there is none left.
+        if mmsg::drops(socket.as_raw_fd()).is_none()
+            && setsockopt(&socket, sockopt::RxqOvfl, &1).is_err()
+        {
+            tracing::warn!("this kernel does not tell which datagrams it dropped");
         }
         Ok(socket)
     }
@@ -91,7 +94,7 @@ impl Socket {
 
     /// Datagrams that the kernel dropped since the last call. Asked of the socket itself
     /// (`SO_MEMINFO`), so that the last burst counts even if nothing follows it; `reported` is what
-    /// came with the data (`SO_RXQ_OVFL`), for kernels that do not answer.
+    /// came with the data (`SO_RXQ_OVFL`), which is asked for only where the kernel does not answer.
     pub fn dropped(&mut self, reported: Option<u32>) -> u64 {
         let asked = mmsg::drops(self.socket.as_raw_fd());
         asked.or(reported).map_or(0, |count| self.drops.advance(count))

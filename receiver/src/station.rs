@@ -5,7 +5,6 @@ use std::{
     io::{self, Write as _},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -35,7 +34,7 @@ use crate::{
 mod database;
 mod drain;
 mod journaling;
-mod listen;
+pub mod listen;
 mod replaying;
 mod watching;
 
@@ -258,17 +257,7 @@ fn start_intake(
     sockets: Vec<std::net::UdpSocket>,
     drain: Drain,
 ) -> anyhow::Result<JoinHandle<io::Result<Vec<StreamCounts>>>> {
-    // Timers and other sockets are looked at after every turn: under load there are few turns.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().event_interval(1).build()?;
-    let run = move || {
-        let local = tokio::task::LocalSet::new();
-        let intake = Rc::new(std::cell::RefCell::new(intake));
-        local.block_on(&runtime, listen::all(sockets, &intake, drain))?;
-        let streams = intake.borrow().streams();
-        Ok(streams)
-    };
-    start("intake", run)
+    start("intake", move || listen::run(intake, sockets, drain))
 }
 
 fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {

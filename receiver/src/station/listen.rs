@@ -11,11 +11,26 @@ use crate::{
     intake::Intake,
     shutdown::Drain,
     socket::{Arrivals, Socket, now_us},
+    track::StreamCounts,
 };
 
-/// Receives on all sockets until the station is stopped, then takes what the kernel still holds.
-/// Runs on a local task set.
-pub(super) async fn all(
+/// Receives on all sockets, on the calling thread, until the station is stopped, then takes what the
+/// kernel still holds. Returns the counts of every stream.
+pub fn run(
+    intake: Intake,
+    sockets: Vec<std::net::UdpSocket>,
+    drain: Drain,
+) -> io::Result<Vec<StreamCounts>> {
+    // Timers and other sockets are looked at after every turn: under load there are few turns.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(1).build()?;
+    let intake = Rc::new(RefCell::new(intake));
+    tokio::task::LocalSet::new().block_on(&runtime, all(sockets, &intake, drain))?;
+    let streams = intake.borrow().streams();
+    Ok(streams)
+}
+
+async fn all(
     sockets: Vec<std::net::UdpSocket>,
     intake: &Rc<RefCell<Intake>>,
     drain: Drain,
