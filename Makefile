@@ -58,12 +58,12 @@ lint: ## Checks format, lints, documentation, licences and sources of dependenci
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 	$(tools)/cargo-deny --all-features check bans licenses sources
 
-bench: ## Runs the benchmarks; the whole path's figures go to target/bench/
+bench: ## Runs the benchmarks, with figures in target/bench/; takes some three quarters of an hour
 	@scripts/setup.sh postgres
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
 	$(target)/release/bench-receive $(RECEIVE)
-	$(target)/release/bench
+	@for what in ingest latency memory loss scale; do $(target)/release/bench $$what || exit 1; done
 
 bench-history: ## Asks a month of history on three kinds of tables; takes half an hour
 	@scripts/setup.sh postgres

@@ -393,7 +393,10 @@ pub const COLUMNSTORE_FROM: usize = 100;
 /// The first version that does it for tables with continuous aggregates.
 const DIRECT_COMPRESS_SINCE: (Option<u32>, Option<u32>) = (Some(2), Some(24));
 
-const POSITIONS: &str = "SELECT shard, next FROM ingest_batch WHERE station = $1 AND journal = $2";
+/// A transaction that is under way still, such as that of a run that was killed, is waited for.
+const POSITIONS: &str = "
+    SELECT shard, next FROM ingest_batch WHERE station = $1 AND journal = $2
+    ORDER BY shard FOR SHARE";
 
 const NAME_SATELLITES: &str = "
     INSERT INTO satellite (spacecraft_id, name)
