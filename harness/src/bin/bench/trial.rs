@@ -231,7 +231,7 @@ impl Outcome {
     pub(crate) fn is_held(&self, load: &Load) -> bool {
         let rate = f64::from(load.rate);
         self.frames_lost == 0
-            && (self.frames_waiting_at_end as f64) < rate * WAITING_SECONDS_MAX
+            && (self.frames_waiting_at_end as f64) < self.frames_sent as f64 * WAITING_SHARE_MAX
             && self.frames_per_second_offered > rate * OFFERED_SHARE_MIN
     }
 
@@ -254,8 +254,8 @@ impl Outcome {
     }
 }
 
-/// More than that waiting at the end says that storing fell behind.
-const WAITING_SECONDS_MAX: f64 = 1.0;
+/// More than that waiting at the end, of all that was sent, says that storing fell behind.
+const WAITING_SHARE_MAX: f64 = 0.03;
 /// Its start and end are part of satsim's time.
 const OFFERED_SHARE_MIN: f64 = 0.95;
 /// How long storing what waits may take, when far more was offered than can be stored.
