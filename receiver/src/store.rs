@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use protocol::KINDS;
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, GenericClient, Statement};
 
 pub use crate::address::explain;
 
@@ -183,7 +183,8 @@ impl Store {
         if !batch.is_empty() && !self::claim(&transaction, &self.claim, batch, who).await? {
             // None fits. If an attempt whose answer was lost has stored it, the same events are
             // stored as well.
-            let stored = self::positions(&transaction, &self.positions, who).await?;
+            transaction.rollback().await?;
+            let stored = self::positions(&self.client, &self.positions, who).await?;
             if batch.ranges().all(|(shard, range)| stored[shard] == range.next) {
                 return Ok(0);
             }
@@ -220,10 +221,8 @@ impl Store {
 
     /// Up to which place each shard of a journal is stored.
     pub async fn positions(&mut self, who: &Identity) -> Result<[i64; SHARDS], Error> {
-        let asked = timeout(COMMIT_MAX, async {
-            let transaction = self.client.transaction().await?;
-            positions(&transaction, &self.positions, who).await
-        });
+        // A statement by itself: what it locks is free again at once, whatever this writer does next.
+        let asked = timeout(COMMIT_MAX, positions(&self.client, &self.positions, who));
         Ok(asked.await.map_err(|_| Error::Silent)??)
     }
 }
@@ -241,12 +240,12 @@ pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
 }
 
 async fn positions(
-    transaction: &tokio_postgres::Transaction<'_>,
+    client: &impl GenericClient,
     statement: &Statement,
     who: &Identity,
 ) -> Result<[i64; SHARDS], tokio_postgres::Error> {
     let mut positions = [0; SHARDS];
-    for row in transaction.query(statement, &[&who.station, &who.journal]).await? {
+    for row in client.query(statement, &[&who.station, &who.journal]).await? {
         if let Some(position) = positions.get_mut(row.get::<_, i16>(0) as usize) {
             *position = row.get(1);
         }

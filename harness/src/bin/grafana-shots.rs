@@ -30,8 +30,9 @@ const CONSTELLATION: [&str; 2] = ["--satellites=100", "--rate=5"];
 /// The past: an orbit's worth of curves, which ends as the present begins.
 const PAST: [&str; 3] = ["--boot=1", "--speed=90", "--duration=60s"];
 const PAST_MINUTES: u64 = 90;
-/// The present, with every kind of fault.
-const PRESENT: [&str; 6] = [
+/// The present, with every kind of fault, and sensors that go wrong.
+const PRESENT: [&str; 7] = [
+    "--anomalies=0.004",
     "--boot=2",
     "--drop=0.003",
     "--corrupt=0.002",
