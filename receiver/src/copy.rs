@@ -190,7 +190,7 @@ impl BySatellite<'_> {
         self.rows.len() / satellites.max(1)
     }
 
-    /// The stream without its trailer, in pieces of about [`PIECE_OCTETS`].
+    /// The stream without its trailer, in pieces of about 128 KiB.
     pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
         let header = [Bytes::from_static(HEADER)];
         let mut rows = &*self.rows;
