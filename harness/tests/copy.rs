@@ -50,7 +50,8 @@ async fn store_both_ways(url: &str, kind: &Kind, twin: &str) -> Result<()> {
     records().for_each(|record| rows.push(&record, STATION));
     let sink = client.copy_in(&telemetry_copy(kind)).await?;
     tokio::pin!(sink);
-    let stream = [rows.octets(), &[0xFF, 0xFF]].concat();
+    let stream: Vec<_> = rows.by_satellite().pieces().collect();
+    let stream = [&*stream.concat(), &[0xFF, 0xFF]].concat();
     futures_util::SinkExt::send(&mut sink, Bytes::from(stream)).await?;
     assert_eq!(sink.finish().await?, u64::from(SAMPLES));
 

@@ -253,3 +253,31 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+#[cfg(test)]
+mod tests {
+    use protocol::{SpacecraftId, health};
+
+    use super::*;
+    use crate::{chunk::Chunk, sparse::Sparse};
+
+    #[test]
+    fn rows_of_a_satellite_are_together_and_in_their_order() {
+        let mut chunk = Chunk::new();
+        for number in 0..60_u16 {
+            let spacecraft = SpacecraftId::new(1 + number * 7 % 5 * 300).unwrap();
+            let sample = Sparse::new(&health::KIND, spacecraft, i64::from(number));
+            assert!(chunk.push_sparse(&sample, 7));
+        }
+        let (mut mixed, mut sorted) = (CopyBuffer::new(), CopyBuffer::new());
+        chunk.records().for_each(|record| mixed.push(&record, "GS-01"));
+        let mut records: Vec<_> = chunk.records().collect();
+        records.sort_by_key(Record::spacecraft);
+        records.iter().for_each(|record| sorted.push(record, "GS-01"));
+        assert_ne!(mixed.octets(), sorted.octets());
+        let sent: Vec<_> = mixed.by_satellite().pieces().collect();
+        assert_eq!(sent.concat(), sorted.octets());
+        assert_eq!(mixed.by_satellite().density(), 60 / 5);
+        assert_eq!(CopyBuffer::new().by_satellite().density(), 0);
+    }
+}
