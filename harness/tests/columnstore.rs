@@ -28,6 +28,8 @@ fn dense_batches_are_compressed_as_they_are_stored() -> Result<()> {
         let newest = "SELECT count(*), bool_and(age < interval '5 min') FROM
                       (SELECT now() - time AS age FROM telemetry_latest()) AS latest";
         assert_eq!(cluster().sql(&database, newest)?, "20|t");
+        segments_become_whole(&database)?;
+        equal(&database, &capture)?;
         // Samples by hand come to the same chunk, whichever way.
         let (status, _) = ground.station.post(r#"{"satellite_id": "SAT-01", "cpu_temp": 50}"#)?;
         assert_eq!(status, 200);
@@ -58,6 +60,38 @@ fn what_is_not_dense_stays_in_rows() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_is_refused_on_the_way_to_the_columnstore_is_stored_as_rows() -> Result<()> {
+    for tables in hypertables() {
+        let ground = Ground::start(tables, &["--columnstore-from", "1"])?;
+        ground.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF current_setting('timescaledb.enable_direct_compress_copy') = 'on' THEN
+                     RAISE EXCEPTION 'not this way';
+                 END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON telemetry
+             FOR EACH STATEMENT EXECUTE FUNCTION refuse()",
+        )?;
+        let flight = ["--satellites", "20", "--rate", "100", "--count", "2000"];
+        Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
+        let (database, log) = (ground.database.clone(), ground.folder.path().join("receiver.log"));
+        let log = || std::fs::read_to_string(&log);
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !log()?.contains("not this way") && std::time::Instant::now() < patience {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(log()?.contains("not this way"), "{}", log()?);
+        let counters = ground.stop()?;
+        assert_eq!((counters.committed, counters.pending, counters.lost), (2_000, 0, 0));
+        let health: u64 = cluster().sql(&database, "SELECT count(*) FROM telemetry")?.parse()?;
+        assert_eq!(in_rows(&database)?[0], health, "all of `telemetry` is in rows");
+    }
+    Ok(())
+}
+
 /// Rows of `telemetry` and `attitude` outside of the columnstore.
 fn in_rows(database: &str) -> Result<[u64; 2]> {
     let mut rows = [0; 2];
@@ -74,8 +108,35 @@ fn in_rows(database: &str) -> Result<[u64; 2]> {
     Ok(rows)
 }
 
-/// What the columnstore of a chunk says that it holds.
+/// The policy compresses such a chunk anew, once it is old enough; here it is told that it is.
+fn segments_become_whole(database: &str) -> Result<()> {
+    let chunk = cluster().sql(database, "SELECT show_chunks('telemetry') LIMIT 1")?;
+    let rows = compressed(database, &chunk, "sum(_ts_meta_count)")?;
+    let before = compressed(database, &chunk, "count(*)")?;
+    let job = "SELECT job_id FROM timescaledb_information.jobs
+               WHERE proc_name = 'policy_compression' AND hypertable_name = 'telemetry'";
+    let job = cluster().sql(database, job)?;
+    cluster().sql(
+        database,
+        &format!(
+            "SELECT alter_job({job}, config => config || '{{\"compress_after\": \"-1 day\"}}')
+             FROM timescaledb_information.jobs WHERE job_id = {job};
+             CALL run_job({job})"
+        ),
+    )?;
+    let after = compressed(database, &chunk, "count(*)")?;
+    assert!(after <= 20 && before > 2 * after, "{before} segments became {after}");
+    assert_eq!(compressed(database, &chunk, "sum(_ts_meta_count)")?, rows);
+    Ok(())
+}
+
+/// Rows that the columnstore of a chunk says that it holds.
 fn compressed_rows(database: &str, chunk: &str) -> Result<u64> {
+    compressed(database, chunk, "coalesce(sum(_ts_meta_count), 0)")
+}
+
+/// A figure of the segments of a chunk; 0 of one that has none.
+fn compressed(database: &str, chunk: &str, figure: &str) -> Result<u64> {
     let find = format!(
         "SELECT format('%I.%I', columnar.schema_name, columnar.table_name)
          FROM _timescaledb_catalog.chunk AS chunk
@@ -86,8 +147,7 @@ fn compressed_rows(database: &str, chunk: &str) -> Result<u64> {
     if columnar.is_empty() {
         return Ok(0);
     }
-    let count = format!("SELECT coalesce(sum(_ts_meta_count), 0) FROM {columnar}");
-    Ok(cluster().sql(database, &count)?.parse()?)
+    Ok(cluster().sql(database, &format!("SELECT {figure} FROM {columnar}"))?.parse()?)
 }
 
 /// Every row is what was sent, as an outside decoder reads it.

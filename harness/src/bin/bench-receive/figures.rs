@@ -7,8 +7,6 @@ use crate::run::Run;
 /// All of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) commit: String,
-    pub(crate) machine: String,
     pub(crate) seconds: f64,
     pub(crate) repeat: u32,
     pub(crate) receive_buffer_octets: usize,

@@ -21,13 +21,11 @@ mod ours;
 mod run;
 mod sender;
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use harness::machine;
 
 use bare::{Bare, Look};
 use figures::{Case, Figures, HEAD, Turn};
@@ -63,19 +61,11 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    harness::figures::main(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
     let mut figures = Figures {
-        commit: machine::commit(),
-        machine: machine::description(),
         seconds: options.seconds,
         repeat: options.repeat,
         receive_buffer_octets: options.receive_buffer,
@@ -91,9 +81,7 @@ fn run(options: &Options) -> Result<()> {
             }
         }
     }
-    let text = serde_json::to_string_pretty(&figures)?;
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/receive.json", format!("{text}\n"))?;
+    harness::figures::keep("receive", &figures)?;
     Ok(())
 }
 

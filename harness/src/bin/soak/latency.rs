@@ -5,10 +5,10 @@
 //! each event when it is inserted, in the same transaction, and it is the commit of that row that
 //! counts: those of `anomaly` change as events go on.
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Cluster, ClusterOptions, Constellation, Station, machine};
+use harness::{Cluster, ClusterOptions, Constellation, Station, figures};
 use protocol::KINDS;
 use serde_json::{Value, json};
 
@@ -19,9 +19,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let settings = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
     let cluster = Cluster::start_with(&ClusterOptions { settings, ..ClusterOptions::default() })?;
     let figures = fly(&cluster, options)?;
-    println!("{figures:#}");
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/soak-latency.json", format!("{figures:#}\n"))?;
+    println!("{}", figures::keep("soak-latency", &figures)?);
     let median_ms = figures["median_ms"].as_f64().context("no event was stored")?;
     ensure!(median_ms < MEDIAN_MS_MAX, "half of the events took {median_ms} ms or more");
     Ok(())
@@ -56,24 +54,20 @@ fn fly(cluster: &Cluster, options: &Options) -> Result<Value> {
     for kind in KINDS {
         took_ms.extend(took(cluster, kind)?);
     }
-    took_ms.sort_by(f64::total_cmp);
     let events: u64 = cluster.sql(DATABASE, "SELECT count(*) FROM anomaly")?.parse()?;
-    let quantile = |share: f64| {
-        let last = took_ms.len().checked_sub(1)?;
-        took_ms.get((last as f64 * share).round() as usize).copied()
-    };
+    // Of none they are NaN, which JSON has as null.
+    let mut quantile = |share| figures::quantile(&mut took_ms, share);
+    let [median_ms, p95_ms, max_ms] = [0.5, 0.95, 1.0].map(&mut quantile);
     Ok(json!({
-        "commit": machine::commit(),
-        "machine": machine::description(),
         "satellites": options.satellites,
         "seconds": seconds,
         "frames": truth.generated,
         "values_per_second": truth.generated as f64 * VALUES_PER_FRAME / seconds,
         "events": events,
         "measured": took_ms.len(),
-        "median_ms": quantile(0.5),
-        "p95_ms": quantile(0.95),
-        "max_ms": quantile(1.0),
+        "median_ms": median_ms,
+        "p95_ms": p95_ms,
+        "max_ms": max_ms,
     }))
 }
 

@@ -23,7 +23,7 @@ use std::{fs, path::Path, process::ExitCode, time::Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use harness::{
-    Cluster, Constellation, Reports, Station, Verification, machine,
+    Cluster, Constellation, Reports, Station, Verification, figures,
     station::{RECEIVER_REPORT, SATSIM_REPORT},
 };
 use serde_json::json;
@@ -76,13 +76,7 @@ const REBOOTS: u32 = 5;
 const PARTS: u32 = 4;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    figures::main(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -94,16 +88,13 @@ fn run(options: &Options) -> Result<()> {
     println!("{nominal:#}");
     let anomalies = anomalies(&cluster, options)?;
     println!("{anomalies:#}");
-    let figures = json!({
-        "commit": machine::commit(),
-        "machine": machine::description(),
+    let kept = json!({
         "satellites": options.satellites,
         "step_s": STEP_S,
         "nominal": nominal,
         "anomalies": anomalies,
     });
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/soak.json", format!("{figures:#}\n"))?;
+    figures::keep("soak", &kept)?;
     let per_100_million = nominal["events_per_100_million_values"].as_f64();
     ensure!(
         per_100_million <= Some(FALSE_EVENTS_MAX),
