@@ -8,11 +8,23 @@ use harness::program::sibling;
 
 /// Runs a benchmark in a folder of its own, and gives back the figures that it has written.
 fn figures_of(program: &str, arguments: &[&str], name: &str) -> Result<serde_json::Value> {
+    figures_even_if(program, arguments, name, None)
+}
+
+/// The same of a benchmark that may end with this error, which is one of speed: that says nothing of
+/// debug builds beside other tests.
+fn figures_even_if(
+    program: &str,
+    arguments: &[&str],
+    name: &str,
+    too_slow: Option<&str>,
+) -> Result<serde_json::Value> {
     let folder = tempfile::tempdir()?;
     let output =
         Command::new(sibling(program)?).args(arguments).current_dir(folder.path()).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
+    let is_too_slow = too_slow.is_some_and(|words| error.contains(words));
+    assert!(output.status.success() || is_too_slow, "{error}");
     let figures = std::fs::read_to_string(folder.path().join(format!("target/bench/{name}.json")))?;
     Ok(serde_json::from_str(&figures)?)
 }
@@ -45,16 +57,23 @@ fn one_rate_runs() -> Result<()> {
 
 #[test]
 fn the_ingest_benchmark_runs() -> Result<()> {
-    // One rate is tried, since the next lower one is none. How fast it is says nothing here.
+    // One rate is tried, since the next lower one is none.
     let small = ["ingest", "--rate-max=10000", "--seconds=2", "--search-seconds=1", "--repeat=1"];
     let small = [&small[..], &["--rows=100000", "--satellites=10", "--tables=plain"]].concat();
-    let figures = figures_of("bench", &small, "ingest")?;
+    let figures = figures_even_if("bench", &small, "ingest", Some("frames a second were held"))?;
     let cases = figures["cases"].as_array().map_or(&[][..], Vec::as_slice);
     assert_eq!(cases.len(), 2, "{figures}");
     for case in cases {
         assert!(case["ceiling_rows_per_second"][0].as_f64() > Some(0.0), "{case}");
-        assert!(case["share_of_ceiling"].as_f64() > Some(0.0), "{case}");
-        check_outcome(&case["held"][0], 20_000);
+        let tried = case["tried"].as_array().map_or(&[][..], Vec::as_slice);
+        assert_eq!(tried[0]["outcome"]["frames_sent"], 10_000, "{case}");
+        if case["held"][0].is_null() {
+            assert!(tried.iter().all(|tried| tried["is_held"] == false), "{case}");
+            assert_eq!(case["frames_per_second_held"], 0, "{case}");
+        } else {
+            assert!(case["share_of_ceiling"].as_f64() > Some(0.0), "{case}");
+            check_outcome(&case["held"][0], 20_000);
+        }
     }
     assert!(figures["ten_thousand_values"]["values_per_second"].as_f64() > Some(0.0));
     Ok(())
@@ -125,17 +144,9 @@ fn the_history_benchmark_runs() -> Result<()> {
         println!("NOT RUN: TimescaleDB is not installed, so there is nothing to compare");
         return Ok(());
     }
-    let folder = tempfile::tempdir()?;
     let small = ["--satellites=3", "--days=2", "--frame-seconds=20", "--link-seconds=300"];
-    let output = Command::new(sibling("bench-history")?)
-        .args(small)
-        .args(["--cold=1", "--warm=2", "--keep-kernel-cache", "--shared-buffers=64MB"])
-        .current_dir(folder.path())
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let figures = std::fs::read_to_string(folder.path().join("target/bench/history.json"))?;
-    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    let few = ["--cold=1", "--warm=2", "--keep-kernel-cache", "--shared-buffers=64MB"];
+    let figures = figures_of("bench-history", &[&small[..], &few].concat(), "history")?;
     // Two days of a frame each 20 s at least, of which nine in ten are health, less what is lost.
     assert!(
         figures["rows"]["telemetry"].as_u64() > Some(3 * 2 * 86_400 / 20 * 8 / 10),
@@ -161,16 +172,8 @@ fn the_history_benchmark_runs() -> Result<()> {
 
 #[test]
 fn the_dashboards_benchmark_runs() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    // How fast it is says nothing here, beside other tests.
-    let output = Command::new(sibling("bench-dashboards")?)
-        .args(["--satellites=5", "--seconds=2", "--minutes=1", "--days=1", "--p95-ms=10000"])
-        .current_dir(folder.path())
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let figures = std::fs::read_to_string(folder.path().join("target/bench/dashboards.json"))?;
-    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    let small = ["--satellites=5", "--seconds=2", "--minutes=1", "--days=1", "--p95-ms=10000"];
+    let figures = figures_of("bench-dashboards", &small, "dashboards")?;
     assert_eq!(figures["frames_lost"], 0);
     assert_eq!(figures["rows_stored"], figures["frames_generated"]);
     let dashboards = figures["dashboards"].as_array().map_or(&[][..], Vec::as_slice);
@@ -185,17 +188,9 @@ fn the_dashboards_benchmark_runs() -> Result<()> {
 
 #[test]
 fn the_soak_measures_how_soon_events_are_stored() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let output = Command::new(sibling("soak")?)
-        .args(["--latency", "--satellites=20", "--values=20000", "--seconds=12"])
-        .current_dir(folder.path())
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    // How fast it is says nothing here, beside other tests.
-    let is_slow = error.contains("half of the events took");
-    assert!(output.status.success() || is_slow, "{error}");
-    let figures = std::fs::read_to_string(folder.path().join("target/bench/soak-latency.json"))?;
-    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    let small = ["--latency", "--satellites=20", "--values=20000", "--seconds=12"];
+    let too_slow = Some("half of the events took");
+    let figures = figures_even_if("soak", &small, "soak-latency", too_slow)?;
     // Every event has its sample, and none is stored before that came.
     assert!(figures["measured"].as_u64() > Some(0), "{figures}");
     assert_eq!(figures["measured"], figures["events"], "{figures}");
@@ -206,15 +201,8 @@ fn the_soak_measures_how_soon_events_are_stored() -> Result<()> {
 
 #[test]
 fn the_receive_benchmark_runs() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let output = Command::new(sibling("bench-receive")?)
-        .args(["--seconds=0.1", "--repeat=1", "--frames=1,7", "--satellites=10,300"])
-        .current_dir(folder.path())
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let figures = std::fs::read_to_string(folder.path().join("target/bench/receive.json"))?;
-    let figures: serde_json::Value = serde_json::from_str(&figures)?;
+    let small = ["--seconds=0.1", "--repeat=1", "--frames=1,7", "--satellites=10,300"];
+    let figures = figures_of("bench-receive", &small, "receive")?;
     let cases = figures["cases"].as_array().map_or(&[][..], Vec::as_slice);
     assert_eq!(cases.len(), 2 * 2 * 2, "{figures}");
     for case in cases {

@@ -56,7 +56,7 @@ struct Case {
     ceiling_rows_per_second: Vec<f64>,
     /// The same straight into the columnstore, where there is one.
     ceiling_columnstore_rows_per_second: Vec<f64>,
-    /// The rate that was held every time.
+    /// The rate that was held every time; 0 when none was.
     frames_per_second_held: u32,
     /// Its share of the higher ceiling's median.
     share_of_ceiling: f64,
@@ -107,6 +107,13 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         ten_thousand_values: ten_thousand(server, options, best)?,
     };
     figures::keep("ingest", &figures)?;
+    for case in &figures.cases {
+        let (name, tables) = (&case.name, case.tables);
+        ensure!(
+            !case.held.is_empty(),
+            "{name}, {tables:?}: not even {STEP} frames a second were held"
+        );
+    }
     let share = figures.cases[0].share_of_ceiling;
     let least = options.at_least.unwrap_or_default();
     ensure!(share >= least, "{share:.2} of the ceiling was held, less than {least}");
@@ -168,7 +175,7 @@ fn case(
     // Then for long, and a step slower whenever that does not hold.
     let mut rate = held.max(STEP);
     let mut long = Vec::new();
-    while long.len() < options.repeat as usize {
+    while rate > 0 && long.len() < options.repeat as usize {
         let load = load(rate, options.seconds);
         let outcome = load.fly(server)?;
         let is_held = outcome.is_held(&load);
@@ -178,16 +185,12 @@ fn case(
         } else {
             tried.push(Tried { frames_per_second: rate, is_held, outcome });
             long.clear();
-            ensure!(rate > STEP, "not even {rate} frames a second were held");
             rate -= STEP;
         }
     }
     let of = |figure: fn(&Outcome) -> f64| median(&mut long.iter().map(figure).collect::<Vec<_>>());
     let share = f64::from(rate) / top;
-    println!(
-        "  {rate} frames a second held {} times: {share:.2} of COPY's {top:.0}",
-        options.repeat
-    );
+    println!("  {rate} frames a second held {} times: {share:.2} of COPY's {top:.0}", long.len());
     Ok(Case {
         name: name.to_owned(),
         tables,
