@@ -1,23 +1,86 @@
 //! The frame's checkword: CRC-16/IBM-3740 ("CCITT-FALSE"), as CCSDS 132.0-B-3 §4.1.6 defines it:
-//! polynomial 0x1021, preset to ones, nothing reflected, no final xor.
+//! polynomial x¹⁶ + x¹² + x⁵ + 1, preset to ones, nothing reflected, no final xor.
+//!
+//! Frames are summed by folding, without tables. Over GF(2) a sum is squared by squaring each of its
+//! terms, so that with the polynomial its powers of two have four terms, too, and for n = 16, 32, 64, …
+//!
+//! > xⁿ ≡ x^(12n/16) + x^(5n/16) + 1
+//!
+//! What stands n bits or higher is moved down by three shifts: word by word with n = 256, and what is
+//! left is halved until 16 bits remain, which are the remainder.
 
-use crc::{CRC_16_IBM_3740, Crc, Table};
+use crc::{CRC_16_IBM_3740, Crc};
 
 /// Octets of the checkword at the end of every frame.
 pub(crate) const CRC_OCTETS: usize = 2;
 
-/// Sixteen lookup tables (8 KiB): several times faster on short frames than the default one.
-static CRC16: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_IBM_3740);
+/// For what is too short to fold.
+static SHORT: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
 
 /// The CRC-16 over `octets`.
 #[must_use]
 pub fn crc16(octets: &[u8]) -> u16 {
-    CRC16.checksum(octets)
+    match octets.first_chunk() {
+        // Sixteen zero bits follow where the checkword will be.
+        Some(head) => fold16(remainder(head, octets)),
+        None => SHORT.checksum(octets),
+    }
 }
+
+/// Whether the last two octets are the CRC-16 over all before them.
+#[inline]
+pub(crate) fn has_valid_crc(frame: &[u8]) -> bool {
+    match frame.first_chunk() {
+        Some(head) => remainder(head, frame) == 0,
+        None => frame.len() >= CRC_OCTETS && SHORT.checksum(frame) == 0,
+    }
+}
+
+/// The remainder of `octets`, which begin with `head`, as one number whose first 16 bits are preset.
+#[inline]
+fn remainder(head: &[u8; 16], octets: &[u8]) -> u16 {
+    let head = u128::from_be_bytes(*head) ^ 0xFFFF << 112;
+    // Whole words end where the octets do, so that the first of them may be short.
+    let odd = octets.len() % 8;
+    let front = (head >> 64) as u64 >> 1 >> (63 - 8 * odd);
+    let first = (head >> (64 - 8 * odd)) as u64;
+    // The lowest word comes first here.
+    let mut sum = [first, front, 0, 0];
+    let (words, _) = octets[odd + 8..].as_chunks();
+    for word in words {
+        let [a, b, c, high] = sum;
+        sum = [u64::from_be_bytes(*word) ^ high, a ^ high << 16, b ^ high >> 48, c ^ high];
+    }
+    let [a, b, c, d] = sum.map(u128::from);
+    let sum = fold128(d << 64 | c) ^ (b << 64 | a);
+    let sum = fold64((sum >> 64) as u64) ^ sum as u64;
+    let sum = fold32((sum >> 32) as u32) ^ sum as u32;
+    fold16((sum >> 16) as u16) ^ sum as u16
+}
+
+macro_rules! fold {
+    ($name:ident, $bits:ty) => {
+        /// What this many bits are worth when they stand this many bits higher.
+        #[inline]
+        fn $name(high: $bits) -> $bits {
+            let n = <$bits>::BITS;
+            // What the shifts below move out of the top would be folded again, and so on.
+            let all =
+                high ^ high >> n / 4 ^ high >> n / 2 ^ high >> 3 * n / 4 ^ high >> 11 * n / 16;
+            all ^ all << 12 * n / 16 ^ all << 5 * n / 16
+        }
+    };
+}
+
+fold!(fold128, u128);
+fold!(fold64, u64);
+fold!(fold32, u32);
+fold!(fold16, u16);
 
 #[cfg(test)]
 mod tests {
-    use super::crc16;
+    use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn published_vectors() {
@@ -29,6 +92,20 @@ mod tests {
             (&[0x14, 0x56, 0xF8, 0x9A, 0x00, 0x01], 0x7FD5),
         ] {
             assert_eq!(crc16(octets), expected, "{octets:02X?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn folding_agrees_with_tables(mut octets in prop::collection::vec(any::<u8>(), 0..200)) {
+            let expected = SHORT.checksum(&octets);
+            prop_assert_eq!(crc16(&octets), expected);
+            prop_assert!(octets.len() < CRC_OCTETS || has_valid_crc(&octets) == (expected == 0));
+            octets.extend(expected.to_be_bytes());
+            prop_assert!(has_valid_crc(&octets));
+            // One changed bit is always found.
+            octets[0] ^= 1;
+            prop_assert!(!has_valid_crc(&octets));
         }
     }
 }

@@ -23,7 +23,7 @@
 use zerocopy::FromBytes as _;
 
 use crate::{
-    crc::{CRC_OCTETS, crc16},
+    crc::{CRC_OCTETS, has_valid_crc},
     frame::{Frame, IDLE_OCTETS_MAX, Telemetry},
     header::{FRAME_OCTETS_MIN, HEADER_OCTETS, Header, LAYOUT_VERSION, Primary},
     packet::{Apid, Body, kind_of},
@@ -192,13 +192,6 @@ fn is_frame_here(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> bool {
         .is_some_and(|frame| check(frame, known).is_ok() && has_valid_crc(frame))
 }
 
-#[inline]
-fn has_valid_crc(frame: &[u8]) -> bool {
-    frame
-        .split_last_chunk::<CRC_OCTETS>()
-        .is_some_and(|(covered, checkword)| crc16(covered) == u16::from_be_bytes(*checkword))
-}
-
 /// All checks behind the CRC, in order.
 #[inline]
 fn check(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> Result<Frame<'_>, Refusal> {
@@ -243,8 +236,8 @@ const CANDIDATE_STRIDE_MIN: usize = 16;
 mod tests {
     use super::*;
     use crate::{
-        CdsTime, FRAME_OCTETS_MAX, KINDS, Sequence, Stamp, attitude::Attitude, emit, emit_idle,
-        health::Health, packet::Packet,
+        CdsTime, FRAME_OCTETS_MAX, KINDS, Sequence, Stamp, attitude::Attitude, crc16, emit,
+        emit_idle, health::Health, packet::Packet,
     };
 
     fn frame(number: u16, packet: Packet) -> Vec<u8> {
