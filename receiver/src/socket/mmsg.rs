@@ -18,13 +18,18 @@ use super::Arrival;
 
 /// Room for the datagrams of one system call, made once.
 pub struct Arrivals {
-    buffers: Vec<u8>,
-    vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
-    names: Vec<libc::sockaddr_storage>,
+    // What the headers point to. These are never written to but by the kernel, nor moved or resized.
+    buffers: Vec<u8>,
+    _vectors: Vec<libc::iovec>,
+    names: Vec<Name>,
     controls: Vec<Control>,
+    /// Messages of the last call.
     received: usize,
 }
+
+/// An address of either family: a fourth of `sockaddr_storage`, so that less of the cache is written.
+type Name = libc::sockaddr_in6;
 
 /// Space for control messages, aligned as `cmsghdr` wants it.
 #[derive(Clone, Copy)]
@@ -47,39 +52,34 @@ impl Arrivals {
     pub fn new() -> Self {
         // SAFETY: all-zero is a valid value of these plain C structures.
         let (name, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        let no_octets = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Self {
-            buffers: vec![0; MESSAGES * BUFFER_OCTETS],
-            vectors: vec![no_octets; MESSAGES],
-            headers: vec![header; MESSAGES],
-            names: vec![name; MESSAGES],
-            controls: vec![Control([0; CONTROL_OCTETS]); MESSAGES],
-            received: 0,
+        let mut buffers = vec![0; MESSAGES * BUFFER_OCTETS];
+        let mut names: Vec<Name> = vec![name; MESSAGES];
+        let mut controls = vec![Control([0; CONTROL_OCTETS]); MESSAGES];
+        let buffer = |buffer: &mut [u8]| libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: PAYLOAD_OCTETS,
+        };
+        let mut vectors: Vec<_> = buffers.chunks_exact_mut(BUFFER_OCTETS).map(buffer).collect();
+        let mut headers: Vec<libc::mmsghdr> = vec![header; MESSAGES];
+        let parts = vectors.iter_mut().zip(&mut names).zip(&mut controls);
+        for (header, ((vector, name), control)) in headers.iter_mut().zip(parts) {
+            let header = &mut header.msg_hdr;
+            header.msg_name = std::ptr::from_mut(name).cast();
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            give_room(header);
         }
+        Self { headers, buffers, _vectors: vectors, names, controls, received: 0 }
     }
 
     /// Takes what the socket holds, without blocking.
     pub(super) fn receive(&mut self, socket: RawFd) -> io::Result<()> {
-        self.received = 0;
-        let buffers = self.buffers.chunks_exact_mut(BUFFER_OCTETS);
-        let parts = self.vectors.iter_mut().zip(&mut self.names).zip(&mut self.controls);
-        for ((header, buffer), ((vector, name), control)) in
-            self.headers.iter_mut().zip(buffers).zip(parts)
-        {
-            vector.iov_base = buffer.as_mut_ptr().cast();
-            vector.iov_len = PAYLOAD_OCTETS;
-            let header = &mut header.msg_hdr;
-            header.msg_name = std::ptr::from_mut(name).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = vector;
-            header.msg_iovlen = 1;
-            header.msg_control = control.0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL_OCTETS as _;
-            header.msg_flags = 0;
-        }
-        // SAFETY: each header points to buffers of the stated sizes, all owned by `self`, which is
-        // borrowed mutably for the call and does not move during it. No pointer is used after it
-        // without being set again, or read other than through `self`.
+        let written = &mut self.headers[..std::mem::take(&mut self.received)];
+        written.iter_mut().for_each(|header| give_room(&mut header.msg_hdr));
+        // SAFETY: each header points to buffers of the stated sizes on the heap, which `self` owns and
+        // keeps as they are, and which nobody else reads or writes during the call, since `self` is
+        // borrowed mutably.
         let received = unsafe {
             libc::recvmmsg(
                 socket,
@@ -147,6 +147,12 @@ impl Default for Arrivals {
     }
 }
 
+/// Sets what the kernel changes in a header: how much room there is.
+fn give_room(header: &mut libc::msghdr) {
+    header.msg_namelen = size_of::<Name>() as libc::socklen_t;
+    header.msg_controllen = CONTROL_OCTETS as _;
+}
+
 /// The socket's own count of dropped datagrams, modulo 2^32; none from a kernel before 4.12.
 pub(super) fn drops(socket: RawFd) -> Option<u32> {
     let mut memory = [0_u32; SK_MEMINFO_VARS];
@@ -165,19 +171,15 @@ pub(super) fn drops(socket: RawFd) -> Option<u32> {
     is_there.then(|| memory[SK_MEMINFO_DROPS])
 }
 
-fn source(name: &libc::sockaddr_storage) -> Option<IpAddr> {
-    match libc::c_int::from(name.ss_family) {
+fn source(name: &Name) -> Option<IpAddr> {
+    match libc::c_int::from(name.sin6_family) {
         libc::AF_INET => {
-            // SAFETY: the kernel wrote a `sockaddr_in`, as the family says, and the storage is
+            // SAFETY: the kernel wrote a `sockaddr_in`, as the family says, and a `sockaddr_in6` is
             // larger and aligned for it.
             let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
             Some(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)).into())
         }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for `sockaddr_in6`.
-            let name = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
-            Some(Ipv6Addr::from(name.sin6_addr.s6_addr).to_canonical())
-        }
+        libc::AF_INET6 => Some(Ipv6Addr::from(name.sin6_addr.s6_addr).to_canonical()),
         _ => None,
     }
 }

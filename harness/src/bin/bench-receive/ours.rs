@@ -1,7 +1,9 @@
 //! The station's way from the socket to the queue: its own socket, loop, intake, tracking and chunks,
 //! as it runs with a journal, in which all queues are one. The one thread at the end of that gives
-//! every chunk back at once: a writer that has nothing to do.
+//! the chunks back: a writer that has nothing to do. It looks each millisecond, so that it takes next
+//! to nothing of the two processors that receiver and sender run on.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -38,10 +40,13 @@ impl Ours {
         let (chunks, _direct) = outlets.through_one();
         let lanes = outlets.lanes();
         let discard = move || {
-            for chunk in chunks {
-                let lane = &lanes[chunk.writer()];
-                lane.dequeued(chunk.samples());
-                lane.give_back(chunk);
+            for first in &chunks {
+                for chunk in iter::once(first).chain(chunks.try_iter()) {
+                    let lane = &lanes[chunk.writer()];
+                    lane.dequeued(chunk.samples());
+                    lane.give_back(chunk);
+                }
+                thread::sleep(DISCARD_PERIOD);
             }
         };
         let discarding = thread::Builder::new().name("discard".into()).spawn(discard)?;
@@ -94,3 +99,4 @@ impl Receiver for Ours {
 const WRITERS: usize = 2;
 const QUEUE_OCTETS: usize = 64 << 20;
 const SATELLITES_MAX: usize = 10_000;
+const DISCARD_PERIOD: Duration = Duration::from_millis(1);
