@@ -16,13 +16,15 @@ pub(crate) const CRC_OCTETS: usize = 2;
 
 /// For what is too short to fold.
 static SHORT: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
+/// Put in front of the octets it does what presetting to ones does: 16 bits higher it is worth 0xFFFF.
+const PRESET: u64 = 0x84CF;
 
 /// The CRC-16 over `octets`.
 #[must_use]
 pub fn crc16(octets: &[u8]) -> u16 {
     match octets.first_chunk() {
         // Sixteen zero bits follow where the checkword will be.
-        Some(head) => fold16(remainder(head, octets)),
+        Some(head) => fold16(remainder(*head, octets)),
         None => SHORT.checksum(octets),
     }
 }
@@ -31,31 +33,37 @@ pub fn crc16(octets: &[u8]) -> u16 {
 #[inline]
 pub(crate) fn has_valid_crc(frame: &[u8]) -> bool {
     match frame.first_chunk() {
-        Some(head) => remainder(head, frame) == 0,
+        Some(head) => remainder(*head, frame) == 0,
         None => frame.len() >= CRC_OCTETS && SHORT.checksum(frame) == 0,
     }
 }
 
-/// The remainder of `octets`, which begin with `head`, as one number whose first 16 bits are preset.
+/// The remainder of `octets`, which begin with `head`, as one number behind [`PRESET`].
 #[inline]
-fn remainder(head: &[u8; 16], octets: &[u8]) -> u16 {
-    let head = u128::from_be_bytes(*head) ^ 0xFFFF << 112;
-    // Whole words end where the octets do, so that the first of them may be short.
+fn remainder(head: [u8; 8], octets: &[u8]) -> u16 {
+    // Whole words end where the octets do. What is left in front of them may be nothing at all.
     let odd = octets.len() % 8;
-    let front = (head >> 64) as u64 >> 1 >> (63 - 8 * odd);
-    let first = (head >> (64 - 8 * odd)) as u64;
+    let front = u64::from_be_bytes(head) >> 1 >> (63 - 8 * odd);
+    let (words, _) = octets[odd..].as_chunks();
     // The lowest word comes first here.
-    let mut sum = [first, front, 0, 0];
-    let (words, _) = octets[odd + 8..].as_chunks();
-    for word in words {
-        let [a, b, c, high] = sum;
-        sum = [u64::from_be_bytes(*word) ^ high, a ^ high << 16, b ^ high >> 48, c ^ high];
+    let mut sum = [PRESET << (8 * odd) | front, PRESET >> 1 >> (63 - 8 * odd), 0, 0];
+    let (words, blocks) = words.as_rchunks::<4>();
+    words.iter().for_each(|word| append(&mut sum, word));
+    for block in blocks {
+        block.iter().for_each(|word| append(&mut sum, word));
     }
     let [a, b, c, d] = sum.map(u128::from);
     let sum = fold128(d << 64 | c) ^ (b << 64 | a);
     let sum = fold64((sum >> 64) as u64) ^ sum as u64;
     let sum = fold32((sum >> 32) as u32) ^ sum as u32;
     fold16((sum >> 16) as u16) ^ sum as u16
+}
+
+/// Moves the sum one word up and folds what leaves its 256 bits.
+#[inline]
+fn append(sum: &mut [u64; 4], word: &[u8; 8]) {
+    let [a, b, c, high] = *sum;
+    *sum = [u64::from_be_bytes(*word) ^ high, a ^ high << 16, b ^ high >> 48, c ^ high];
 }
 
 macro_rules! fold {
@@ -93,6 +101,11 @@ mod tests {
         ] {
             assert_eq!(crc16(octets), expected, "{octets:02X?}");
         }
+    }
+
+    #[test]
+    fn the_preset_is_ones() {
+        assert_eq!(fold16(PRESET as u16), 0xFFFF);
     }
 
     proptest! {
