@@ -51,7 +51,7 @@ fn parse(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| bencher.iter(|| parse(black_box(&frame))));
     }
     let covered = &frame[..frame.len() - CRC_OCTETS];
-    let sums: [(&str, fn(&[u8]) -> u16); 2] =
+    let sums: [(&str, Sum); 2] =
         [("crc alone", crc16), ("crc alone, sixteen tables", |o| SIXTEEN_TABLES.checksum(o))];
     for (name, sum) in sums {
         group.bench_function(name, |bencher| bencher.iter(|| sum(black_box(covered))));
@@ -67,6 +67,7 @@ fn parse(criterion: &mut Criterion) {
 }
 
 type Values = [f64; protocol::health::CHANNELS];
+type Sum = fn(&[u8]) -> u16;
 type Parser = fn(&[u8]) -> Option<Values>;
 
 fn ours(octets: &[u8]) -> Option<Values> {

@@ -48,9 +48,14 @@ fn remainder(head: [u8; 8], octets: &[u8]) -> u16 {
     // The lowest word comes first here.
     let mut sum = [PRESET << (8 * odd) | front, PRESET >> 1 >> (63 - 8 * odd), 0, 0];
     let (words, blocks) = words.as_rchunks::<4>();
-    words.iter().for_each(|word| append(&mut sum, word));
+    for word in words {
+        append(&mut sum, *word);
+    }
+    // Four at a time, so that the words of the sum need not change their places.
     for block in blocks {
-        block.iter().for_each(|word| append(&mut sum, word));
+        for word in block {
+            append(&mut sum, *word);
+        }
     }
     let [a, b, c, d] = sum.map(u128::from);
     let sum = fold128(d << 64 | c) ^ (b << 64 | a);
@@ -61,9 +66,9 @@ fn remainder(head: [u8; 8], octets: &[u8]) -> u16 {
 
 /// Moves the sum one word up and folds what leaves its 256 bits.
 #[inline]
-fn append(sum: &mut [u64; 4], word: &[u8; 8]) {
+fn append(sum: &mut [u64; 4], word: [u8; 8]) {
     let [a, b, c, high] = *sum;
-    *sum = [u64::from_be_bytes(*word) ^ high, a ^ high << 16, b ^ high >> 48, c ^ high];
+    *sum = [u64::from_be_bytes(word) ^ high, a ^ high << 16, b ^ high >> 48, c ^ high];
 }
 
 macro_rules! fold {
