@@ -28,6 +28,7 @@ fn dense_batches_are_compressed_as_they_are_stored() -> Result<()> {
         let newest = "SELECT count(*), bool_and(age < interval '5 min') FROM
                       (SELECT now() - time AS age FROM telemetry_latest()) AS latest";
         assert_eq!(cluster().sql(&database, newest)?, "20|t");
+        newest_are_found_by_index(&database)?;
         segments_become_whole(&database)?;
         equal(&database, &capture)?;
         // Samples by hand come to the same chunk, whichever way.
@@ -108,6 +109,27 @@ fn in_rows(database: &str) -> Result<[u64; 2]> {
     Ok(rows)
 }
 
+/// Looking for the newest samples reads the head of a segment once at most, not once a satellite.
+fn newest_are_found_by_index(database: &str) -> Result<()> {
+    let chunk = cluster().sql(database, "SELECT show_chunks('telemetry') LIMIT 1")?;
+    let segments = compressed(database, &chunk, "count(*)")?;
+    let columnar = columnar(database, &chunk)?;
+    let read = cluster().sql(
+        database,
+        &format!(
+            "BEGIN;
+             SET LOCAL enable_seqscan = off;
+             CREATE TEMP TABLE latest ON COMMIT DROP AS SELECT * FROM telemetry_latest();
+             SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_all_tables
+             WHERE relid = '{columnar}'::regclass;
+             COMMIT"
+        ),
+    )?;
+    let read: u64 = read.trim().parse()?;
+    assert!(segments > 100 && (20..=segments).contains(&read), "{read} of {segments} segments");
+    Ok(())
+}
+
 /// The policy compresses such a chunk anew, once it is old enough; here it is told that it is.
 fn segments_become_whole(database: &str) -> Result<()> {
     let chunk = cluster().sql(database, "SELECT show_chunks('telemetry') LIMIT 1")?;
@@ -137,17 +159,22 @@ fn compressed_rows(database: &str, chunk: &str) -> Result<u64> {
 
 /// A figure of the segments of a chunk; 0 of one that has none.
 fn compressed(database: &str, chunk: &str, figure: &str) -> Result<u64> {
+    let columnar = columnar(database, chunk)?;
+    if columnar.is_empty() {
+        return Ok(0);
+    }
+    Ok(cluster().sql(database, &format!("SELECT {figure} FROM {columnar}"))?.parse()?)
+}
+
+/// The table of the segments of a chunk; an empty name where it has none.
+fn columnar(database: &str, chunk: &str) -> Result<String> {
     let find = format!(
         "SELECT format('%I.%I', columnar.schema_name, columnar.table_name)
          FROM _timescaledb_catalog.chunk AS chunk
          JOIN _timescaledb_catalog.chunk AS columnar ON columnar.id = chunk.compressed_chunk_id
          WHERE format('%I.%I', chunk.schema_name, chunk.table_name)::regclass = '{chunk}'::regclass"
     );
-    let columnar = cluster().sql(database, &find)?;
-    if columnar.is_empty() {
-        return Ok(0);
-    }
-    Ok(cluster().sql(database, &format!("SELECT {figure} FROM {columnar}"))?.parse()?)
+    cluster().sql(database, &find)
 }
 
 /// Every row is what was sent, as an outside decoder reads it.

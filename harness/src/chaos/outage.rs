@@ -120,16 +120,12 @@ impl Field {
         })
     }
 
-    /// When the newest row was received, of the satellite that is furthest behind.
+    /// When the newest row was received, of the satellite that is furthest behind; nothing while
+    /// one has no row yet.
     fn newest(&self, database: &str, satellites: u16) -> Result<Option<Timestamp>> {
         let query = format!(
             "SELECT to_char(min(received_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
-             FROM generate_series(1, {satellites}) AS number
-             CROSS JOIN LATERAL (
-                 SELECT received_at FROM telemetry
-                 WHERE satellite_id = 'SAT-' || lpad(number::text, greatest(2, length(number::text)), '0')
-                 ORDER BY time DESC LIMIT 1
-             ) AS newest"
+             FROM telemetry_latest() HAVING count(*) = {satellites}"
         );
         let answer = self.sql(database, &query)?;
         if answer.is_empty() {
