@@ -249,9 +249,9 @@ const FIXED_COLUMNS: [&str; 6] =
     ["time", "satellite_id", "station", "received_at", "sequence", "boot_count"];
 /// Signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// 2000-01-01T00:00:00Z.
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
+/// 2000-01-01T00:00:00Z.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 #[cfg(test)]
