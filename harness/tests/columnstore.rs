@@ -3,6 +3,8 @@
 mod support;
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use harness::Constellation;
@@ -14,6 +16,7 @@ fn dense_batches_are_compressed_as_they_are_stored() -> Result<()> {
     for tables in hypertables() {
         // Any row is dense enough.
         let mut ground = Ground::start(tables, &["--columnstore-from", "1"])?;
+        make_chunks(&ground)?;
         let capture = ground.folder.path().join("sent.pcap");
         let path = capture.to_string_lossy();
         let flight = ["--satellites", "20", "--rate", "200", "--duration", "5s"];
@@ -65,6 +68,7 @@ fn what_is_not_dense_stays_in_rows() -> Result<()> {
 fn what_is_refused_on_the_way_to_the_columnstore_is_stored_as_rows() -> Result<()> {
     for tables in hypertables() {
         let ground = Ground::start(tables, &["--columnstore-from", "1"])?;
+        make_chunks(&ground)?;
         ground.sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN
@@ -80,9 +84,9 @@ fn what_is_refused_on_the_way_to_the_columnstore_is_stored_as_rows() -> Result<(
         Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
         let (database, log) = (ground.database.clone(), ground.folder.path().join("receiver.log"));
         let log = || std::fs::read_to_string(&log);
-        let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !log()?.contains("not this way") && std::time::Instant::now() < patience {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !log()?.contains("not this way") && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(50));
         }
         assert!(log()?.contains("not this way"), "{}", log()?);
         let counters = ground.stop()?;
@@ -92,6 +96,54 @@ fn what_is_refused_on_the_way_to_the_columnstore_is_stored_as_rows() -> Result<(
     }
     Ok(())
 }
+
+/// A chunk that somebody else makes meanwhile is not taken for an empty one: its rows stay visible.
+#[test]
+fn rows_of_another_writer_in_a_new_chunk_are_not_hidden() -> Result<()> {
+    for tables in hypertables() {
+        let mut ground = Ground::start(tables, &["--columnstore-from", "1"])?;
+        let database = ground.database.clone();
+        let other = thread::spawn(move || {
+            let insert = format!("BEGIN; {ONE_ROW}; SELECT pg_sleep(3); COMMIT");
+            cluster().sql(&database, &insert)
+        });
+        let is_waiting = "SELECT count(*) > 0 FROM pg_stat_activity
+                          WHERE datname = current_database() AND query LIKE '%pg_sleep(3)%'
+                            AND wait_event = 'PgSleep' AND pid <> pg_backend_pid()";
+        let patience = Instant::now() + Duration::from_secs(20);
+        while ground.sql(is_waiting)? != "t" && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let flight = ["--satellites", "20", "--rate", "100", "--count", "12000"];
+        Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
+        other.join().expect("no panic")?;
+        ground.station.wait_until_quiet()?;
+        let stored = "SELECT (SELECT count(*) FROM telemetry) + (SELECT count(*) FROM attitude)";
+        assert_eq!(ground.sql(stored)?, "12001");
+        let chunk = ground.sql("SELECT show_chunks('telemetry') LIMIT 1")?;
+        let compressed = compressed_rows(&ground.database, &chunk)?;
+        assert!(compressed > 0, "nothing went into the columnstore");
+        ground.sql("DELETE FROM telemetry WHERE station = 'by hand'")?;
+        let counters = ground.stop()?;
+        assert_eq!((counters.committed, counters.lost), (12_000, 0));
+    }
+    Ok(())
+}
+
+/// Chunks for now, without rows: batches go straight into the columnstore only where there are some.
+fn make_chunks(ground: &Ground) -> Result<()> {
+    for table in ["telemetry", "attitude"] {
+        let row = ONE_ROW.replace("telemetry", table);
+        for time in ["now()", "now() + interval '1 min'"] {
+            let row = row.replacen("now()", time, 1);
+            ground.sql(&format!("{row}; DELETE FROM {table}"))?;
+        }
+    }
+    Ok(())
+}
+
+const ONE_ROW: &str = "INSERT INTO telemetry (time, satellite_id, station, received_at)
+                       VALUES (now(), 'SAT-01', 'by hand', now())";
 
 /// Rows of `telemetry` and `attitude` outside of the columnstore.
 fn in_rows(database: &str) -> Result<[u64; 2]> {
@@ -130,7 +182,8 @@ fn newest_are_found_by_index(database: &str) -> Result<()> {
     Ok(())
 }
 
-/// The policy compresses such a chunk anew, once it is old enough; here it is told that it is.
+/// The policy compresses such a chunk anew, once it is old enough; here it is told that it is. Its first
+/// run takes in what is in rows, the next one makes the segments whole.
 fn segments_become_whole(database: &str) -> Result<()> {
     let chunk = cluster().sql(database, "SELECT show_chunks('telemetry') LIMIT 1")?;
     let rows = compressed(database, &chunk, "sum(_ts_meta_count)")?;
@@ -143,6 +196,7 @@ fn segments_become_whole(database: &str) -> Result<()> {
         &format!(
             "SELECT alter_job({job}, config => config || '{{\"compress_after\": \"-1 day\"}}')
              FROM timescaledb_information.jobs WHERE job_id = {job};
+             CALL run_job({job});
              CALL run_job({job})"
         ),
     )?;

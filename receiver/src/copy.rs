@@ -18,6 +18,8 @@ pub struct CopyBuffer {
     rows: u64,
     /// Where the rows of samples are.
     samples: Vec<Row>,
+    /// The first and the last time of a sample, in µs since 1970.
+    times_us: Option<(i64, i64)>,
 }
 
 /// A row's place, ordered by satellite and then as it came.
@@ -39,7 +41,7 @@ impl CopyBuffer {
     /// A stream without rows.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Self { octets: Vec::new(), rows: 0, samples: Vec::new() };
+        let mut buffer = Self { octets: Vec::new(), rows: 0, samples: Vec::new(), times_us: None };
         buffer.clear();
         buffer
     }
@@ -60,6 +62,12 @@ impl CopyBuffer {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows == 0
+    }
+
+    /// The first and the last time of its samples, in µs since 1970; none without any.
+    #[must_use]
+    pub fn times_us(&self) -> Option<(i64, i64)> {
+        self.times_us
     }
 
     /// The stream without its trailer.
@@ -87,6 +95,7 @@ impl CopyBuffer {
         self.octets.extend_from_slice(HEADER);
         self.rows = 0;
         self.samples.clear();
+        self.times_us = None;
     }
 
     /// Appends the row of a sample, whose columns are those of [`telemetry_columns`].
@@ -97,7 +106,10 @@ impl CopyBuffer {
         };
         let start = self.octets.len();
         self.start_row(FIXED_COLUMNS.len() + kind.columns().count());
-        self.timestamp(record.generated_us());
+        let time_us = record.generated_us();
+        let (first, last) = self.times_us.unwrap_or((time_us, time_us));
+        self.times_us = Some((first.min(time_us), last.max(time_us)));
+        self.timestamp(time_us);
         self.text(&record.spacecraft().name());
         self.text(station);
         self.timestamp(record.received_us);
@@ -279,5 +291,6 @@ mod tests {
         assert_eq!(sent.concat(), sorted.octets());
         assert_eq!(mixed.by_satellite().density(), 60 / 5);
         assert_eq!(CopyBuffer::new().by_satellite().density(), 0);
+        assert_eq!((mixed.times_us(), CopyBuffer::new().times_us()), (Some((0, 59)), None));
     }
 }

@@ -6,6 +6,7 @@
 //! batch of the samples that they were found in.
 
 pub mod anomalies;
+mod columnstore;
 pub mod schema;
 
 use std::{io, time::Duration};
@@ -17,6 +18,8 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, GenericClient, Statement};
 
 pub use crate::address::explain;
+
+use columnstore::Columnstore;
 
 use crate::{
     address::Address,
@@ -31,8 +34,8 @@ pub struct Store {
     /// Rows of one satellite, on average, from which on a table's rows go into the columnstore at
     /// once, where the server can do that.
     pub columnstore_from: Option<usize>,
-    /// Whether it can.
-    has_direct_compress: bool,
+    /// What is needed for that, if the server can.
+    columnstore: Option<Columnstore>,
     client: Client,
     claim: Statement,
     positions: Statement,
@@ -145,9 +148,15 @@ impl Store {
             copies.push(client.prepare(&copy).await?);
         }
         let version = client.query_opt(TIMESCALEDB_VERSION, &[]).await?;
+        let columnstore = match version {
+            Some(version) if has_direct_compress(version.get(0)) => {
+                Some(Columnstore::new(&client, KINDS.len()).await?)
+            }
+            _ => None,
+        };
         Ok(Self {
             columnstore_from: None,
-            has_direct_compress: version.is_some_and(|row| has_direct_compress(row.get(0))),
+            columnstore,
             claim: client.prepare(CLAIM).await?,
             positions: client.prepare(POSITIONS).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
@@ -195,8 +204,8 @@ impl Store {
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
             transaction.execute(&self.name_satellites, &[&ids, &names]).await?;
         }
-        let columnstore_from = self.columnstore_from.filter(|_| self.has_direct_compress);
-        copy_all(&transaction, &self.copies, &batch.rows, columnstore_from).await?;
+        let columnstore = self.columnstore_from.zip(self.columnstore.as_mut());
+        copy_all(&transaction, &self.copies, &batch.rows, columnstore).await?;
         let refused = if events.is_empty() {
             0
         } else {
@@ -258,14 +267,18 @@ async fn copy_all(
     transaction: &tokio_postgres::Transaction<'_>,
     statements: &[Statement],
     rows: &Rows,
-    columnstore_from: Option<usize>,
+    mut columnstore: Option<(usize, &mut Columnstore)>,
 ) -> Result<(), tokio_postgres::Error> {
     let (of_tables, of_sides) = statements.split_at(rows.tables.len());
-    for (buffer, statement) in
-        rows.tables.iter().zip(of_tables).filter(|(rows, _)| !rows.is_empty())
-    {
+    for (place, (buffer, statement)) in rows.tables.iter().zip(of_tables).enumerate() {
+        let Some(times) = buffer.times_us() else { continue };
         let rows = buffer.by_satellite();
-        let is_dense = columnstore_from.is_some_and(|least| rows.density() >= least);
+        let is_dense = match &mut columnstore {
+            Some((least, columnstore)) if rows.density() >= *least => {
+                columnstore.covers(transaction, (place, KINDS[place].table), times).await?
+            }
+            _ => false,
+        };
         if is_dense {
             transaction.batch_execute(DIRECT_COMPRESS).await?;
         }
