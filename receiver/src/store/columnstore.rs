@@ -12,26 +12,36 @@ use tokio_postgres::{Client, GenericClient, Statement};
 
 /// What is known of the chunks of each table of a batch.
 pub struct Columnstore {
-    ranges: Statement,
+    chunks: Statement,
+    are_there: Statement,
     tables: Vec<Chunks>,
 }
 
 #[derive(Default)]
 struct Chunks {
-    /// From when until when each is, µs since 1970, in order.
-    ranges: Vec<(i64, i64)>,
+    /// In order of time.
+    known: Vec<Chunk>,
     asked: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Chunk {
+    /// From when until when it is, in µs since 1970.
+    times_us: (i64, i64),
+    /// The object identifier of its table.
+    oid: u32,
 }
 
 impl Columnstore {
     /// Nothing known yet of so many tables. There has to be TimescaleDB.
     pub async fn new(client: &Client, tables: usize) -> Result<Self, tokio_postgres::Error> {
         let tables = (0..tables).map(|_| Chunks::default()).collect();
-        Ok(Self { ranges: client.prepare(RANGES).await?, tables })
+        let (chunks, are_there) = (client.prepare(CHUNKS).await?, client.prepare(ARE_THERE).await?);
+        Ok(Self { chunks, are_there, tables })
     }
 
     /// Whether the table at `place` has chunks for all of this time; what others have not committed
-    /// yet does not count. While it has not, the server is asked once a second.
+    /// yet does not count. While it has not, the server is asked for all of them once a second.
     pub async fn covers(
         &mut self,
         client: &impl GenericClient,
@@ -39,38 +49,48 @@ impl Columnstore {
         times_us: (i64, i64),
     ) -> Result<bool, tokio_postgres::Error> {
         let Some(chunks) = self.tables.get_mut(place) else { return Ok(false) };
-        if chunks.cover(times_us) {
-            return Ok(true);
+        if let Some(oids) = chunks.covering(times_us) {
+            // They may have been dropped since.
+            let there: i64 = client.query_one(&self.are_there, &[&oids]).await?.get(0);
+            if there == oids.len() as i64 {
+                return Ok(true);
+            }
         }
         if chunks.asked.is_some_and(|asked| asked.elapsed() < ASK_PERIOD) {
             return Ok(false);
         }
         chunks.asked = Some(Instant::now());
-        let rows = client.query(&self.ranges, &[&table]).await?;
-        chunks.ranges = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(chunks.cover(times_us))
+        let rows = client.query(&self.chunks, &[&table]).await?;
+        let known = rows.iter();
+        let known = known.map(|row| Chunk { times_us: (row.get(0), row.get(1)), oid: row.get(2) });
+        chunks.known = known.collect();
+        Ok(chunks.covering(times_us).is_some())
     }
 }
 
 impl Chunks {
-    fn cover(&self, (first, last): (i64, i64)) -> bool {
-        let mut covered = first;
-        for &(start, end) in &self.ranges {
-            if start <= covered && covered < end {
+    /// The chunks that have this time between them; none if they lack any of it.
+    fn covering(&self, (first, last): (i64, i64)) -> Option<Vec<u32>> {
+        let (mut covered, mut oids) = (first, Vec::new());
+        for &Chunk { times_us: (start, end), oid } in &self.known {
+            if start <= covered && covered < end && covered <= last {
                 covered = end;
+                oids.push(oid);
             }
         }
-        covered > last
+        (covered > last).then_some(oids)
     }
 }
 
-const RANGES: &str = "
+const CHUNKS: &str = "
     SELECT (extract(epoch FROM range_start) * 1000000)::bigint,
-           (extract(epoch FROM range_end) * 1000000)::bigint
+           (extract(epoch FROM range_end) * 1000000)::bigint,
+           format('%I.%I', chunk_schema, chunk_name)::regclass::oid
     FROM timescaledb_information.chunks
     WHERE hypertable_name = $1
       AND to_regclass(format('%I.%I', hypertable_schema, hypertable_name)) = to_regclass($1)
     ORDER BY range_start";
+const ARE_THERE: &str = "SELECT count(*) FROM pg_class WHERE oid = ANY($1)";
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -79,18 +99,22 @@ mod tests {
 
     #[test]
     fn all_of_the_time_has_to_be_covered() {
-        let chunks = Chunks { ranges: vec![(0, 6), (6, 12), (18, 24)], asked: None };
-        for (times, is_covered) in [
-            ((0, 0), true),
-            ((3, 11), true),
-            ((3, 12), false),
-            ((11, 19), false),
-            ((18, 23), true),
-            ((-1, 3), false),
-            ((24, 24), false),
+        let known = [(0, 6), (6, 12), (18, 24)].into_iter().zip(1..);
+        let known = known.map(|(times_us, oid)| Chunk { times_us, oid }).collect();
+        let chunks = Chunks { known, asked: None };
+        for (times, oids) in [
+            ((0, 0), Some(vec![1])),
+            ((5, 5), Some(vec![1])),
+            ((3, 11), Some(vec![1, 2])),
+            ((6, 6), Some(vec![2])),
+            ((3, 12), None),
+            ((11, 19), None),
+            ((18, 23), Some(vec![3])),
+            ((-1, 3), None),
+            ((24, 24), None),
         ] {
-            assert_eq!(chunks.cover(times), is_covered, "{times:?}");
+            assert_eq!(chunks.covering(times), oids, "{times:?}");
         }
-        assert!(!Chunks::default().cover((0, 0)));
+        assert_eq!(Chunks::default().covering((0, 0)), None);
     }
 }
