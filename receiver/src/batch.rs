@@ -153,12 +153,14 @@ impl Batch {
         mut met: impl FnMut(&Entry<'_>, Put),
     ) {
         let place = chunk.place();
+        let mut is_here = false;
         for entry in chunk.entries() {
             let put = self.belongs(place, &entry);
             if put != Put::Row {
                 met(&entry, put);
                 continue;
             }
+            is_here = true;
             self.opened.get_or_insert(now);
             let range = &mut self.ranges[entry.shard()];
             range.next = place + 1;
@@ -172,8 +174,11 @@ impl Batch {
             let is_row = self.rows.push(&entry, form, None);
             met(&entry, if is_row { Put::Row } else { Put::Beside });
         }
-        self.chunks.extend_from_slice(chunk.octets());
-        self.places.push((place, self.chunks.len()));
+        // What was stored before is read again for the detectors, and that may be much.
+        if is_here {
+            self.chunks.extend_from_slice(chunk.octets());
+            self.places.push((place, self.chunks.len()));
+        }
     }
 
     /// Its entries, as they came.
@@ -322,6 +327,15 @@ impl Default for Rows {
     }
 }
 
+impl Limits {
+    /// At most so many rows, and so old; octets in proportion to the rows.
+    #[must_use]
+    pub fn new(rows_max: u32, age_max: Duration) -> Self {
+        let octets_max = OCTETS_MAX.max(rows_max as usize * ROW_OCTETS);
+        Self { rows_max: rows_max.into(), octets_max, age_max }
+    }
+}
+
 impl TimeWindow {
     /// Whether a sample is set aside.
     #[must_use]
@@ -349,6 +363,14 @@ const TIMESTAMPTZ_MIN_US: i64 = -210_866_803_200_000_000;
 fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
+
+/// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
+/// rows of one satellite each, and cost the more for a row the fewer they have.
+pub const ROWS_MAX: u32 = 50_000;
+/// A batch of refused frames has few rows, and long ones.
+const OCTETS_MAX: usize = 8 << 20;
+/// No row of a sample is longer.
+const ROW_OCTETS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -414,6 +436,9 @@ mod tests {
             fill(&mut batch, 4, &all, now),
             [Put::Stored, Put::Row, Put::NotOwn, Put::Beside]
         );
+        let octets = batch.chunks.len();
+        assert_eq!(fill(&mut batch, 4, &[(1, TIME), (3, TIME)], now), [Put::Stored, Put::NotOwn]);
+        assert_eq!(batch.chunks.len(), octets, "what is not stored is not kept");
         assert_eq!(fill(&mut batch, 5, &[(1, TIME)], now), [Put::Row]);
         assert_eq!((batch.samples(), batch.rows.stored(), batch.rows.quarantined()), (3, 2, 1));
         let entries: Vec<_> = batch.entries().map(|entry| entry.shard()).collect();

@@ -210,12 +210,7 @@ impl Chunk {
         if self.octets.len() + HEAD_OCTETS + octets.len() > CHUNK_OCTETS {
             return false;
         }
-        let mut head = [0; HEAD_OCTETS];
-        head[..8].copy_from_slice(&received_us.to_le_bytes());
-        head[8..10].copy_from_slice(&(octets.len() as u16).to_le_bytes());
-        head[10] = tag;
-        self.octets.extend_from_slice(&head);
-        self.octets.extend_from_slice(octets);
+        append(&mut self.octets, received_us, tag, octets);
         self.shards |= 1 << shard;
         true
     }
@@ -231,21 +226,39 @@ impl Chunk {
 pub fn entries(octets: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let mut rest = octets;
     std::iter::from_fn(move || {
-        let (head, tail) = rest.split_first_chunk::<HEAD_OCTETS>()?;
-        let received_us = i64::from_le_bytes(*head.first_chunk()?);
-        let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
-        let (octets, tail) = tail.split_at_checked(length)?;
+        let (entry, tail) = first(rest)?;
         rest = tail;
-        let sample = |sample| Entry::Sample(Record { received_us, sample });
-        Some(match head[10] {
-            TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
-            TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
-            TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
-            TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
-            TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
-            _ => return None,
-        })
+        Some(entry)
     })
+}
+
+/// The first entry of some, and what follows it.
+pub fn first(octets: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (head, tail) = octets.split_first_chunk::<HEAD_OCTETS>()?;
+    let received_us = i64::from_le_bytes(*head.first_chunk()?);
+    let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
+    let (octets, tail) = tail.split_at_checked(length)?;
+    let sample = |sample| Entry::Sample(Record { received_us, sample });
+    let entry = match head[10] {
+        TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
+        TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
+        TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
+        TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
+        TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
+        _ => return None,
+    };
+    Some((entry, tail))
+}
+
+/// Appends an entry to some.
+#[inline]
+fn append(to: &mut Vec<u8>, received_us: i64, tag: u8, octets: &[u8]) {
+    let mut head = [0; HEAD_OCTETS];
+    head[..8].copy_from_slice(&received_us.to_le_bytes());
+    head[8..10].copy_from_slice(&(octets.len() as u16).to_le_bytes());
+    head[10] = tag;
+    to.extend_from_slice(&head);
+    to.extend_from_slice(octets);
 }
 
 impl Default for Chunk {
@@ -269,6 +282,19 @@ impl Entry<'_> {
 }
 
 impl Record<'_> {
+    /// Appends it to some entries.
+    #[inline]
+    pub fn append_to(&self, entries: &mut Vec<u8>) {
+        match &self.sample {
+            Sample::Frame(frame) => {
+                append(entries, self.received_us, TAG_FRAME, frame.octets());
+            }
+            Sample::Sparse(sample) => {
+                append(entries, self.received_us, TAG_SPARSE, &sample.to_octets());
+            }
+        }
+    }
+
     /// Who sent it.
     #[must_use]
     pub fn spacecraft(&self) -> SpacecraftId {

@@ -27,6 +27,7 @@ pub use replay::ReplayOptions;
 
 use crate::{
     address::{Address, AddressError},
+    batch,
     detect::Settings,
     source_rate::RATE_MAX,
     store::COLUMNSTORE_FROM,
@@ -160,7 +161,7 @@ pub struct RunOptions {
         long,
         env = "ORBITSTREAM_BATCH_ROWS",
         value_name = "NUMBER",
-        default_value = "20000",
+        default_value_t = batch::ROWS_MAX,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     pub batch_rows: u32,

@@ -92,11 +92,7 @@ pub async fn run(
     let setup = Setup {
         database: options.database.database_url.clone(),
         identity,
-        limits: Limits {
-            rows_max: options.batch_rows.into(),
-            octets_max: BATCH_OCTETS_MAX.max(options.batch_rows as usize * ROW_OCTETS),
-            age_max: options.batch_age,
-        },
+        limits: Limits::new(options.batch_rows, options.batch_age),
         columnstore_from: Some(options.columnstore_from).filter(|&rows| rows > 0),
         form: Form { station: options.reception.station.name.clone(), window },
         counters: Arc::clone(&counters),
@@ -366,10 +362,6 @@ pub fn summary(ledger: &Ledger) -> String {
 
 /// Samples that wait for the writers: some 850,000 frames of 68 octets, 17 s of 50,000 a second.
 const QUEUE_OCTETS: usize = 64 << 20;
-/// A batch of refused frames has few rows, and long ones.
-const BATCH_OCTETS_MAX: usize = 8 << 20;
-/// No row of a sample is longer.
-const ROW_OCTETS: usize = 256;
 const WRITERS_FALLBACK: usize = 2;
 const WRITERS_DEFAULT_MAX: usize = 16;
 const _: () = assert!(WRITERS_DEFAULT_MAX <= SHARDS);

@@ -6,6 +6,7 @@
 
 mod saving;
 mod trouble;
+mod waiting;
 
 use std::{
     sync::Arc,
@@ -32,6 +33,7 @@ use crate::{
 };
 use saving::Saving;
 use trouble::Trouble;
+use waiting::Waiting;
 
 /// What all writers share.
 #[derive(Clone)]
@@ -78,6 +80,7 @@ pub struct Writer {
     counts: WriterCounts,
     /// The detectors, unless they are switched off.
     watched: Option<Watched>,
+    waiting: Waiting,
     /// When the watch was told the time last.
     ticked: Instant,
     saving: Saving,
@@ -104,6 +107,7 @@ impl Writer {
             unkept: 0,
             counts: WriterCounts::default(),
             watched,
+            waiting: Waiting::default(),
             ticked: Instant::now(),
             saving,
         })
@@ -161,6 +165,9 @@ impl Writer {
                 Next::Nothing => {}
                 Next::Closed => break,
             }
+            if self.batch.is_empty() || self.waiting.is_full() {
+                self.look();
+            }
             self.tick();
             let is_due = self.batch.is_due(&self.setup.limits, Instant::now());
             if (is_due || (self.batch.is_empty() && self.has_news())) && !self.store_batch() {
@@ -183,16 +190,24 @@ impl Writer {
     /// Lets the watch find who is silent, as long as the writer has heard all that has come.
     fn tick(&mut self) {
         let since = self.ticked.elapsed();
-        let Some(Watched { watch, .. }) = &mut self.watched else { return };
         if since < TICK_PERIOD || !self.feed.is_live() || !self.feed.is_empty() {
             return;
         }
+        self.look();
+        let Some(Watched { watch, .. }) = &mut self.watched else { return };
         if since > DEAF_AFTER {
             watch.excuse_silence(now_us());
         }
         watch.tick(now_us());
         self.ticked = Instant::now();
         self.publish();
+    }
+
+    /// Lets the watch look at all that waits for it.
+    fn look(&mut self) {
+        if let Some(Watched { watch, .. }) = &mut self.watched {
+            self.waiting.drain(|record| watch.take(record));
+        }
     }
 
     /// Whether there are events to be stored.
@@ -203,11 +218,10 @@ impl Writer {
     fn take(&mut self, chunk: Chunk) {
         let (place, before) = (chunk.place(), self.batch.samples());
         let mut repeated = 0;
-        let Self { batch, setup, watched, .. } = self;
+        let Self { batch, setup, watched, waiting, .. } = self;
         batch.push(&chunk, &setup.form, Instant::now(), |entry, put| {
             repeated += u64::from(put == Put::Stored && matches!(entry, Entry::Sample(_)));
-            let (Some(Watched { watch, seen }), Entry::Sample(record)) = (&mut *watched, entry)
-            else {
+            let (Some(Watched { seen, .. }), Entry::Sample(record)) = (&*watched, entry) else {
                 return;
             };
             let is_row = match put {
@@ -217,7 +231,7 @@ impl Writer {
                 Put::Beside | Put::NotOwn => false,
             };
             if is_row && place >= seen[entry.shard()] {
-                watch.take(record);
+                waiting.push(record);
             }
         });
         // What the batch holds, not what the chunk says: an entry that could not be read shows as a
@@ -239,6 +253,7 @@ impl Writer {
 
     /// Stores the batch, however often that has to be tried; false when there is no time left.
     fn store_batch(&mut self) -> bool {
+        self.look();
         let events = self.watched.iter().flat_map(|one| one.watch.changes().cloned());
         let events: Vec<_> = events.collect();
         let events: Vec<_> = events.iter().collect();

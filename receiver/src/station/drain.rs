@@ -2,10 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, default_writers, start_writers};
+use super::{QUEUE_OCTETS, default_writers, start_writers};
 use crate::{
     address::Address,
-    batch::{Form, Limits},
+    batch::{self, Form, Limits},
     config::StationOptions,
     feed::Feed,
     journal::{Journal, Options, files::Disk},
@@ -48,11 +48,7 @@ pub async fn drain(
     let setup = Setup {
         database: database.clone(),
         identity: Identity { station: station.name.clone(), journal: journal.identity() },
-        limits: Limits {
-            rows_max: BATCH_ROWS,
-            octets_max: BATCH_OCTETS_MAX,
-            age_max: Duration::from_millis(500),
-        },
+        limits: Limits::new(batch::ROWS_MAX, Duration::from_millis(500)),
         columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form { station: station.name.clone(), window: station.window() },
         counters: Arc::clone(&counters),
@@ -77,5 +73,3 @@ pub async fn drain(
     journal.finish();
     Ok(ledger)
 }
-
-const BATCH_ROWS: u64 = 20_000;

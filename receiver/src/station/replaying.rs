@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{BATCH_OCTETS_MAX, QUEUE_OCTETS, ROW_OCTETS, ReportFile, start, start_writers};
+use super::{QUEUE_OCTETS, ReportFile, start, start_writers};
 use crate::{
-    batch::{Form, Limits},
+    batch::{self, Form, Limits},
     config::ReplayOptions,
     detect::Watch,
     feed::Feed,
@@ -50,11 +50,7 @@ pub async fn replay(
     let setup = Setup {
         database: config.clone(),
         identity: Identity { station: options.reception.station.name.clone(), journal },
-        limits: Limits {
-            rows_max: BATCH_ROWS,
-            octets_max: BATCH_OCTETS_MAX.max(BATCH_ROWS as usize * ROW_OCTETS),
-            age_max: BATCH_AGE,
-        },
+        limits: Limits::new(batch::ROWS_MAX, BATCH_AGE),
         columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form {
             station: options.reception.station.name.clone(),
@@ -173,7 +169,6 @@ fn wait_until(due: Instant, is_stopped: &AtomicBool) {
 
 /// Always as many, so that the same file makes the same chunks: their places are what `--once` goes by.
 const WRITERS: usize = 2;
-const BATCH_ROWS: u64 = 20_000;
 const BATCH_AGE: Duration = Duration::from_millis(500);
 const REJECTED_PER_SECOND: u32 = 100;
 const POLL_PERIOD: Duration = Duration::from_millis(10);

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use protocol::{Datagram, Frame, KINDS};
-use receiver::batch::{Batch, Form, TimeWindow};
+use receiver::batch::{self, Batch, Form, TimeWindow};
 use receiver::chunk::Chunk;
 use receiver::copy::telemetry_copy;
 use receiver::queue::{SHARDS, shards_of};
@@ -65,7 +65,7 @@ impl Rows {
             chunk.number(places.next().unwrap_or_default());
             batch.push(chunk, &form, Instant::now(), |_, _| {});
             *chunk = Chunk::new();
-            if is_last || batch.samples() >= ROWS {
+            if is_last || batch.samples() >= batch::ROWS_MAX.into() {
                 done.push(transaction(batch));
                 batch.advance();
             }
@@ -161,6 +161,3 @@ async fn connect(
     }
     Ok((client, copies))
 }
-
-/// The receiver's own `--batch-rows`.
-const ROWS: u64 = 20_000;
