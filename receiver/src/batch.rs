@@ -30,7 +30,8 @@ pub struct Batch {
     /// The shards that it takes, one bit each.
     own: u64,
     samples: u64,
-    opened: Option<Instant>,
+    /// When its first sample was received.
+    since: Option<Instant>,
     /// The chunks as they came, in case that a row is refused: its sample is then set aside as it
     /// was.
     chunks: Vec<u8>,
@@ -95,7 +96,7 @@ pub struct Limits {
     pub rows_max: u64,
     /// or this many octets,
     pub octets_max: usize,
-    /// or its first sample has waited this long.
+    /// or its first sample was received this long ago, and no more wait that could go with it.
     pub age_max: Duration,
 }
 
@@ -119,7 +120,7 @@ impl Batch {
             ranges: [Range::default(); SHARDS],
             own,
             samples: 0,
-            opened: None,
+            since: None,
             chunks: Vec::new(),
             places: Vec::new(),
         }
@@ -141,15 +142,15 @@ impl Batch {
     /// Whether there is nothing to store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.opened.is_none()
+        self.since.is_none()
     }
 
-    /// Appends the entries of a chunk, and tells `met` what became of each.
+    /// Appends the entries of a chunk that was received at a moment, and tells `met` what became of each.
     pub fn push(
         &mut self,
         chunk: &Chunk,
         form: &Form,
-        now: Instant,
+        received: Instant,
         mut met: impl FnMut(&Entry<'_>, Put),
     ) {
         let place = chunk.place();
@@ -161,7 +162,7 @@ impl Batch {
                 continue;
             }
             is_here = true;
-            self.opened.get_or_insert(now);
+            self.since.get_or_insert(received);
             let range = &mut self.ranges[entry.shard()];
             range.next = place + 1;
             if let Entry::Sample(record) = &entry {
@@ -204,18 +205,16 @@ impl Batch {
         self.rows = rows;
     }
 
-    /// Whether it is to be closed now.
+    /// Whether it has all that it may have.
     #[must_use]
-    pub fn is_due(&self, limits: &Limits, now: Instant) -> bool {
-        self.samples >= limits.rows_max
-            || self.rows.octets() >= limits.octets_max
-            || self.due_in(limits, now).is_some_and(|rest| rest.is_zero())
+    pub fn is_full(&self, limits: &Limits) -> bool {
+        self.samples >= limits.rows_max || self.rows.octets() >= limits.octets_max
     }
 
-    /// The time until its age closes it; none while it is empty.
+    /// The time until its first sample has waited long enough; none while it is empty.
     #[must_use]
     pub fn due_in(&self, limits: &Limits, now: Instant) -> Option<Duration> {
-        Some(limits.age_max.saturating_sub(now.saturating_duration_since(self.opened?)))
+        Some(limits.age_max.saturating_sub(now.saturating_duration_since(self.since?)))
     }
 
     /// The shards that have entries here, with their ranges, in order.
@@ -232,7 +231,7 @@ impl Batch {
             *range = Range { first: range.next, next: range.next, samples: 0 };
         }
         self.samples = 0;
-        self.opened = None;
+        self.since = None;
         self.chunks.clear();
         self.places.clear();
     }
@@ -462,13 +461,12 @@ mod tests {
         let age_max = Duration::from_millis(100);
         let limits = Limits { rows_max: 2, octets_max: 1 << 20, age_max };
         let mut batch = Batch::new(u64::MAX);
-        assert!(!batch.is_due(&limits, now + age_max) && batch.due_in(&limits, now).is_none());
+        assert!(!batch.is_full(&limits) && batch.due_in(&limits, now).is_none());
         fill(&mut batch, 0, &[(1, TIME)], now);
-        assert!(!batch.is_due(&limits, now));
+        assert!(!batch.is_full(&limits) && batch.is_full(&Limits { octets_max: 100, ..limits }));
+        fill(&mut batch, 1, &[(1, TIME)], now + age_max);
+        assert!(batch.is_full(&limits));
         assert_eq!(batch.due_in(&limits, now), Some(age_max));
-        assert!(batch.is_due(&limits, now + age_max));
-        assert!(batch.is_due(&Limits { octets_max: 100, ..limits }, now));
-        fill(&mut batch, 1, &[(1, TIME)], now);
-        assert!(batch.is_due(&limits, now));
+        assert_eq!(batch.due_in(&limits, now + age_max), Some(Duration::ZERO));
     }
 }

@@ -118,6 +118,12 @@ impl Chunk {
         self.records().filter(|record| is_wanted(shard_of(record.spacecraft()))).count() as u64
     }
 
+    /// When its first entry was received, µs since 1970.
+    #[must_use]
+    pub fn received_us(&self) -> Option<i64> {
+        self.octets.first_chunk().map(|octets| i64::from_le_bytes(*octets))
+    }
+
     /// Which writer it is for.
     #[must_use]
     pub fn writer(&self) -> usize {

@@ -401,7 +401,7 @@ const DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy
 const NO_DIRECT_COMPRESS: &str = "SET LOCAL timescaledb.enable_direct_compress_copy = off";
 /// What [`Store::columnstore_from`] is unless somebody says otherwise: with fewer rows a segment, what
 /// is gained at once is lost in size, until the chunk is compressed anew.
-pub const COLUMNSTORE_FROM: usize = 100;
+pub const COLUMNSTORE_FROM: usize = 50;
 /// The first version that does it for tables with continuous aggregates.
 const DIRECT_COMPRESS_SINCE: (Option<u32>, Option<u32>) = (Some(2), Some(24));
 

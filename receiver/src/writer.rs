@@ -169,8 +169,8 @@ impl Writer {
                 self.look();
             }
             self.tick();
-            let is_due = self.batch.is_due(&self.setup.limits, Instant::now());
-            if (is_due || (self.batch.is_empty() && self.has_news())) && !self.store_batch() {
+            if (self.is_due() || (self.batch.is_empty() && self.has_news())) && !self.store_batch()
+            {
                 return false;
             }
             if self.batch.is_empty() {
@@ -185,6 +185,24 @@ impl Writer {
             self.feed.stored();
         }
         is_done
+    }
+
+    /// Whether the batch is to be stored: what has come meanwhile goes with it.
+    fn is_due(&mut self) -> bool {
+        let limits = &self.setup.limits;
+        let is_old = self.batch.due_in(limits, Instant::now()).is_some_and(|rest| rest.is_zero());
+        self.batch.is_full(limits) || (is_old && self.feed.is_empty())
+    }
+
+    /// When a chunk was received, as far as that matters.
+    fn received(&self, chunk: &Chunk) -> Instant {
+        let now = Instant::now();
+        if !self.feed.is_live() {
+            return now;
+        }
+        let waited_us = chunk.received_us().map_or(0, |received_us| now_us() - received_us);
+        let waited = Duration::from_micros(waited_us.try_into().unwrap_or_default());
+        now.checked_sub(waited.min(self.setup.limits.age_max)).unwrap_or(now)
     }
 
     /// Lets the watch find who is silent, as long as the writer has heard all that has come.
@@ -218,8 +236,9 @@ impl Writer {
     fn take(&mut self, chunk: Chunk) {
         let (place, before) = (chunk.place(), self.batch.samples());
         let mut repeated = 0;
+        let received = self.received(&chunk);
         let Self { batch, setup, watched, waiting, .. } = self;
-        batch.push(&chunk, &setup.form, Instant::now(), |entry, put| {
+        batch.push(&chunk, &setup.form, received, |entry, put| {
             repeated += u64::from(put == Put::Stored && matches!(entry, Entry::Sample(_)));
             let (Some(Watched { seen, .. }), Entry::Sample(record)) = (&*watched, entry) else {
                 return;

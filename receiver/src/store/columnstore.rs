@@ -41,7 +41,7 @@ impl Columnstore {
     }
 
     /// Whether the table at `place` has chunks for all of this time; what others have not committed
-    /// yet does not count. While it has not, the server is asked for all of them once a second.
+    /// yet does not count. While it has not, the server is asked for all of them, ten times a second at most.
     pub async fn covers(
         &mut self,
         client: &impl GenericClient,
@@ -91,7 +91,7 @@ const CHUNKS: &str = "
       AND to_regclass(format('%I.%I', hypertable_schema, hypertable_name)) = to_regclass($1)
     ORDER BY range_start";
 const ARE_THERE: &str = "SELECT count(*) FROM pg_class WHERE oid = ANY($1)";
-const ASK_PERIOD: Duration = Duration::from_secs(1);
+const ASK_PERIOD: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

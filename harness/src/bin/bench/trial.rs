@@ -239,7 +239,8 @@ impl Outcome {
     pub(crate) fn line(&self) -> String {
         format!(
             "offered {:>7.0}/s  stored {:>7.0}/s  lost {:>8}  waiting {:>8}  receiver {:.2} satsim \
-             {:.2} PostgreSQL {:.2} CPU s/M  {:>4.0} MiB  visible p50 {:.0} p99 {:.0} ms",
+             {:.2} PostgreSQL {:.2} CPU s/M  {:>4.0} MiB  visible p50 {:.0} p99 {:.0} ms, at \
+             first {:.0}",
             self.frames_per_second_offered,
             self.frames_per_second_stored,
             self.frames_lost,
@@ -250,6 +251,7 @@ impl Outcome {
             self.memory_mib_max,
             self.frame_to_visible.p50_ms,
             self.frame_to_visible.p99_ms,
+            self.frame_to_visible.start_max_ms,
         )
     }
 }

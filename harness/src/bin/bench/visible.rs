@@ -3,6 +3,8 @@
 //!
 //! What it finds is an upper bound: a row was visible some time before the answer in which it was
 //! first seen, at most by [`PERIOD`] and the time that the queries of one round take.
+//!
+//! The start is told apart: the first rows of a database make its first chunks, and wait for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,7 @@ use tokio_postgres::NoTls;
 /// Satellites that are looked at, from the first on: consecutive ones have different writers.
 const SATELLITES: u32 = 4;
 const PERIOD: Duration = Duration::from_millis(5);
+const START_DURATION: Duration = Duration::from_secs(4);
 
 const NEW_ROWS: &str = "SELECT time, received_at FROM telemetry
     WHERE satellite_id = $1 AND time > $2 ORDER BY time";
@@ -28,9 +31,10 @@ pub(crate) struct Reader {
     thread: JoinHandle<Result<Seen>>,
 }
 
-/// How long rows took, in ms.
+/// When frames were made, and how long their rows took, in ms.
 #[derive(Debug, Default)]
 struct Seen {
+    made: Vec<SystemTime>,
     from_frame: Vec<f64>,
     from_receipt: Vec<f64>,
 }
@@ -38,11 +42,13 @@ struct Seen {
 /// The same in few figures.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delay {
-    /// Rows that were looked at.
+    /// Rows that were looked at, but for those of the start.
     rows: usize,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     max_ms: f64,
+    /// The longest of the start: the first [`START_DURATION`], or a fifth of all if that is less.
+    pub(crate) start_max_ms: f64,
 }
 
 impl Reader {
@@ -62,15 +68,27 @@ impl Reader {
     pub(crate) fn finish(self) -> Result<[Delay; 2]> {
         self.stop.store(true, Ordering::Relaxed);
         let seen = self.thread.join().map_err(|_| anyhow!("the reader panicked"))??;
-        Ok([Delay::of(seen.from_frame), Delay::of(seen.from_receipt)])
+        Ok([&seen.from_frame, &seen.from_receipt].map(|ms| Delay::of(&seen.made, ms)))
     }
 }
 
 impl Delay {
-    fn of(mut ms: Vec<f64>) -> Self {
-        let mut at = |share| (quantile(&mut ms, share) * 10.0).round() / 10.0;
-        let [p50_ms, p99_ms, max_ms] = [0.5, 0.99, 1.0].map(&mut at);
-        Self { rows: ms.len(), p50_ms, p99_ms, max_ms }
+    fn of(made: &[SystemTime], ms: &[f64]) -> Self {
+        let first = made.iter().min().copied().unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = |made: SystemTime| made.duration_since(first).unwrap_or_default();
+        let all = made.iter().map(|&made| since(made)).max().unwrap_or_default();
+        let start = START_DURATION.min(all / 5);
+        let of = |is_start: bool| {
+            let rows = made.iter().zip(ms);
+            rows.filter(|&(&made, _)| (since(made) < start) == is_start)
+                .map(|(_, &ms)| ms)
+                .collect::<Vec<f64>>()
+        };
+        let at = |ms: &mut [f64], share| (quantile(ms, share) * 10.0).round() / 10.0;
+        let (mut starting, mut later) = (of(true), of(false));
+        let [p50_ms, p99_ms, max_ms] = [0.5, 0.99, 1.0].map(|share| at(&mut later, share));
+        let start_max_ms = at(&mut starting, 1.0);
+        Self { rows: later.len(), p50_ms, p99_ms, max_ms, start_max_ms }
     }
 }
 
@@ -92,6 +110,7 @@ async fn read(url: &str, satellites: u16, is_over: &AtomicBool) -> Result<Seen> 
             };
             for row in rows {
                 *newest = row.get(0);
+                seen.made.push(*newest);
                 seen.from_frame.push(since(*newest));
                 seen.from_receipt.push(since(row.get(1)));
             }
