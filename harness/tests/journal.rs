@@ -77,6 +77,22 @@ fn a_kill_costs_nothing_that_was_heard_and_a_repeat_after_it_is_known() -> Resul
 }
 
 #[test]
+fn what_waited_for_the_database_is_stored_in_few_transactions() -> Result<()> {
+    let mut ground = Ground::start(Tables::Plain, &["--writers", "1"])?;
+    let database = ground.database.clone();
+    cluster().sql(&database, "ALTER TABLE telemetry RENAME TO elsewhere")?;
+    fly(ground.station.target(), ground.folder.path(), "8000", &[])?;
+    cluster().sql(&database, "ALTER TABLE elsewhere RENAME TO telemetry")?;
+    ground.station.wait_until_quiet()?;
+    assert_eq!(cluster().sql(&database, ROWS)?, "8000|8000");
+    // The one that was refused, and all that came meanwhile; each row knows its transaction.
+    let transactions = "SELECT count(DISTINCT xmin::text) FROM telemetry";
+    let transactions: u32 = cluster().sql(&database, transactions)?.parse()?;
+    assert!((1..10).contains(&transactions), "{transactions} transactions");
+    Ok(())
+}
+
+#[test]
 fn what_is_pending_at_the_end_is_listed_checked_and_drained() -> Result<()> {
     let database = database(Tables::Plain)?;
     let url = cluster().url(&database);

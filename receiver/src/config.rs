@@ -166,7 +166,7 @@ pub struct RunOptions {
     )]
     pub batch_rows: u32,
 
-    /// … or is this old
+    /// … or its first one was received this long ago; what waits by then goes with it
     #[arg(
         long,
         env = "ORBITSTREAM_BATCH_AGE",
