@@ -145,7 +145,8 @@ impl Batch {
         self.since.is_none()
     }
 
-    /// Appends the entries of a chunk that was received at a moment, and tells `met` what became of each.
+    /// Appends the entries of a chunk, which was `received` then, and tells `met` what became of
+    /// each.
     pub fn push(
         &mut self,
         chunk: &Chunk,

@@ -200,7 +200,7 @@ impl Writer {
         if !self.feed.is_live() {
             return now;
         }
-        let waited_us = chunk.received_us().map_or(0, |received_us| now_us() - received_us);
+        let waited_us = chunk.received_us().map_or(0, |then_us| now_us().saturating_sub(then_us));
         let waited = Duration::from_micros(waited_us.try_into().unwrap_or_default());
         now.checked_sub(waited.min(self.setup.limits.age_max)).unwrap_or(now)
     }

@@ -41,7 +41,8 @@ impl Columnstore {
     }
 
     /// Whether the table at `place` has chunks for all of this time; what others have not committed
-    /// yet does not count. While it has not, the server is asked for all of them, ten times a second at most.
+    /// yet does not count. While it has not, the server is asked for all of them, ten times a
+    /// second at most.
     pub async fn covers(
         &mut self,
         client: &impl GenericClient,

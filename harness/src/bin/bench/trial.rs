@@ -240,7 +240,7 @@ impl Outcome {
         format!(
             "offered {:>7.0}/s  stored {:>7.0}/s  lost {:>8}  waiting {:>8}  receiver {:.2} satsim \
              {:.2} PostgreSQL {:.2} CPU s/M  {:>4.0} MiB  visible p50 {:.0} p99 {:.0} ms, at \
-             first {:.0}",
+             first {:.0} ms",
             self.frames_per_second_offered,
             self.frames_per_second_stored,
             self.frames_lost,
