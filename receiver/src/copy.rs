@@ -3,6 +3,8 @@
 
 pub mod side;
 
+use std::cmp::Reverse;
+
 use protocol::{
     Kind,
     channel::{Column, ColumnSink},
@@ -87,6 +89,12 @@ impl CopyBuffer {
         let mut rows = self.samples.clone();
         rows.sort_unstable();
         BySatellite { buffer: self, rows }
+    }
+
+    /// The time of a sample's row: its first column, behind the number of fields and its length.
+    fn time(&self, row: &Row) -> i64 {
+        let octets = self.octets[row.start as usize..].get(6..).and_then(<[u8]>::first_chunk);
+        octets.map_or(0, |octets| i64::from_be_bytes(*octets))
     }
 
     /// Removes the rows; the room stays.
@@ -195,6 +203,16 @@ impl Default for CopyBuffer {
 }
 
 impl BySatellite<'_> {
+    /// Turns each satellite's rows round: newest first, as the columnstore has them (`schema`,
+    /// V4), by their time whatever the order in which they came.
+    pub fn newest_first(&mut self) {
+        let time = |row: &Row| self.buffer.time(row);
+        for rows in self.rows.chunk_by_mut(|one, next| one.spacecraft == next.spacecraft) {
+            rows.reverse();
+            rows.sort_by_key(|row| Reverse(time(row)));
+        }
+    }
+
     /// Rows of one satellite, on average.
     #[must_use]
     pub fn density(&self) -> usize {
@@ -291,6 +309,21 @@ mod tests {
         assert_eq!(sent.concat(), sorted.octets());
         assert_eq!(mixed.by_satellite().density(), 60 / 5);
         assert_eq!(CopyBuffer::new().by_satellite().density(), 0);
+
+        // Times grow with the places, but for two that came late.
+        let late = [(2_u16, 40), (1, 50), (1, 45), (2, 30), (1, 60)];
+        let mut chunk = Chunk::new();
+        for (spacecraft, time_us) in late {
+            let spacecraft = SpacecraftId::new(spacecraft).unwrap();
+            assert!(chunk.push_sparse(&Sparse::new(&health::KIND, spacecraft, time_us), 7));
+        }
+        let [mut came, mut turned] = [CopyBuffer::new(), CopyBuffer::new()];
+        chunk.records().for_each(|record| came.push(&record, "GS-01"));
+        let records: Vec<_> = chunk.records().collect();
+        [4, 1, 2, 0, 3].into_iter().for_each(|place| turned.push(&records[place], "GS-01"));
+        let mut rows = came.by_satellite();
+        rows.newest_first();
+        assert_eq!(rows.pieces().collect::<Vec<_>>().concat(), turned.octets());
         assert_eq!((mixed.times_us(), CopyBuffer::new().times_us()), (Some((0, 59)), None));
     }
 }

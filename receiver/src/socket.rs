@@ -7,7 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,6 +19,7 @@ pub use mmsg::Arrivals;
 pub struct Socket {
     socket: UdpSocket,
     address: SocketAddr,
+    rest: Duration,
     drops: DropCounter,
 }
 
@@ -50,7 +51,8 @@ impl Socket {
         let fail = |error| BindError { address, error };
         let socket = std::net::UdpSocket::bind(address).map_err(fail)?;
         socket.set_nonblocking(true).map_err(fail)?;
-        let granted = set_receive_buffer(&socket, receive_buffer).map_err(fail)?;
+        set_receive_buffer(&socket, receive_buffer).map_err(fail)?;
+        let granted = receive_buffer_of(&socket).map_err(fail)?;
         if granted < receive_buffer {
             tracing::warn!(
                 "receive buffer of {address} is {granted} octets instead of {receive_buffer}: \
@@ -72,13 +74,21 @@ impl Socket {
     /// Hands a bound socket to the runtime that this is called in.
     pub fn from_bound(socket: std::net::UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, address, drops: DropCounter::default() })
+        let rest = rest(receive_buffer_of(&socket)?);
+        Ok(Self { socket: UdpSocket::from_std(socket)?, address, rest, drops: DropCounter::default() })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// For how long nobody has to look: what comes meanwhile fills a quarter of the receive buffer at
+    /// most, even a million datagrams a second.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        self.rest
     }
 
     /// Waits for datagrams and takes as many as there are, up to the room in `arrivals`.
@@ -126,19 +136,43 @@ impl DropCounter {
     }
 }
 
-/// Sets the buffer, past the system's limit where that is permitted, and reads back what there is.
-fn set_receive_buffer(socket: &std::net::UdpSocket, octets: usize) -> io::Result<usize> {
+/// Sets the buffer, past the system's limit where that is permitted.
+fn set_receive_buffer(socket: &std::net::UdpSocket, octets: usize) -> io::Result<()> {
     if setsockopt(socket, sockopt::RcvBufForce, &octets).is_err() {
         setsockopt(socket, sockopt::RcvBuf, &octets)?;
     }
+    Ok(())
+}
+
+/// See [`Socket::rest`]: the kernel has twice the room that was asked for, and takes up to
+/// [`DATAGRAM_OCTETS`] of it for a datagram of a few hundred octets.
+fn rest(receive_buffer: usize) -> Duration {
+    let datagrams = receive_buffer * 2 / 4 / DATAGRAM_OCTETS;
+    Duration::from_micros(datagrams as u64).min(REST_MAX)
+}
+
+/// The buffer that there is.
+fn receive_buffer_of(socket: &std::net::UdpSocket) -> io::Result<usize> {
     let doubled = nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?;
     // socket(7): the kernel doubles the value for its own bookkeeping and returns the double.
     Ok(doubled / 2)
 }
 
+const DATAGRAM_OCTETS: usize = 1_280;
+/// Samples are not visible so much later, and `received_at` is not so much too late, that it matters.
+const REST_MAX: Duration = Duration::from_millis(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smaller_the_buffer_the_shorter_the_rest() {
+        assert_eq!(rest(16 << 20), Duration::from_millis(5));
+        assert_eq!(rest(1 << 20), Duration::from_micros(409));
+        assert_eq!(rest(212_992), Duration::from_micros(83));
+        assert_eq!(rest(256), Duration::ZERO);
+    }
 
     #[test]
     fn the_drop_counter_wraps() {

@@ -158,8 +158,12 @@ impl Writer {
             watch.excuse_silence(now_us());
         }
         loop {
-            let now = Instant::now();
-            let wait = self.batch.due_in(&self.setup.limits, now).unwrap_or(TICK_PERIOD);
+            let mut wait = self.due_in();
+            if !self.batch.is_empty() && self.feed.is_empty() {
+                // A few chunks at a time cost less than each by itself.
+                thread::sleep(wait.min(REST));
+                wait = self.due_in();
+            }
             match self.feed.next(wait) {
                 Next::Chunk(chunk) => self.take(chunk),
                 Next::Nothing => {}
@@ -187,11 +191,15 @@ impl Writer {
         is_done
     }
 
+    /// Until when there is nothing to do without another chunk.
+    fn due_in(&self) -> Duration {
+        self.batch.due_in(&self.setup.limits, Instant::now()).unwrap_or(TICK_PERIOD)
+    }
+
     /// Whether the batch is to be stored: what has come meanwhile goes with it.
     fn is_due(&mut self) -> bool {
-        let limits = &self.setup.limits;
-        let is_old = self.batch.due_in(limits, Instant::now()).is_some_and(|rest| rest.is_zero());
-        self.batch.is_full(limits) || (is_old && self.feed.is_empty())
+        let is_old = !self.batch.is_empty() && self.due_in().is_zero();
+        self.batch.is_full(&self.setup.limits) || (is_old && self.feed.is_empty())
     }
 
     /// When a chunk was received, as far as that matters.
@@ -424,6 +432,8 @@ async fn in_time<T>(
 /// A database that is not there when the station was stopped is asked for again, and then left: the
 /// journal has everything.
 const LAST_ATTEMPTS: u32 = 2;
+/// For how long chunks gather while a batch is not due: its rows are stored no later for it.
+const REST: Duration = Duration::from_millis(20);
 /// How often the detectors are told the time, also when nothing comes.
 const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// A writer that has not come to that for so long was busy with the database, and what was sent

@@ -149,12 +149,12 @@ fn octets_in(folder: &Path) -> u64 {
 /// Rows, different frames, and rows that were stored after a later one of their stream.
 const COUNT: &str = "
     WITH numbered AS (
-        SELECT 100 AS apid, satellite_id, sequence, stored_as FROM telemetry
+        SELECT 100 AS apid, satellite_id, sequence, stored_by FROM telemetry
         UNION ALL
-        SELECT 101, satellite_id, sequence, stored_as FROM attitude
+        SELECT 101, satellite_id, sequence, stored_by FROM attitude
     ), beside AS (
         SELECT apid, satellite_id, sequence,
-               lag(sequence) OVER (PARTITION BY apid, satellite_id ORDER BY stored_as) AS before
+               lag(sequence) OVER (PARTITION BY apid, satellite_id ORDER BY stored_by, sequence) AS before
         FROM numbered
     )
     SELECT count(*), count(DISTINCT (apid, satellite_id, sequence)),

@@ -424,7 +424,7 @@ impl Scene<'_> {
         for kind in [&health::KIND, &attitude::KIND] {
             let query = format!(
                 "SELECT substr(satellite_id, 5), sequence FROM {}
-                 WHERE boot_count = {boot_count} ORDER BY stored_as",
+                 WHERE boot_count = {boot_count} ORDER BY stored_by, sequence",
                 kind.table
             );
             for line in self.field.sql(self.database, &query)?.lines() {
@@ -501,14 +501,13 @@ pub(super) const HYPER: &str = "hyper";
 const WRITER: &str = "orbitstream_writer";
 const PASSWORD: &str = "only-for-this-test";
 
-/// Rows are numbered as they are stored. Not an identity column, which hypertables cannot have.
+/// Rows have the number of the transaction that stored them: within one they have no order, since the
+/// columnstore has the newest first.
 const NUMBER_ROWS: &str = "
-    CREATE SEQUENCE stored;
-    GRANT USAGE ON SEQUENCE stored TO PUBLIC;
-    ALTER TABLE telemetry ADD COLUMN stored_as bigint;
-    ALTER TABLE telemetry ALTER COLUMN stored_as SET DEFAULT nextval('stored');
-    ALTER TABLE attitude ADD COLUMN stored_as bigint;
-    ALTER TABLE attitude ALTER COLUMN stored_as SET DEFAULT nextval('stored')";
+    ALTER TABLE telemetry ADD COLUMN stored_by bigint;
+    ALTER TABLE telemetry ALTER COLUMN stored_by SET DEFAULT pg_current_xact_id()::text::bigint;
+    ALTER TABLE attitude ADD COLUMN stored_by bigint;
+    ALTER TABLE attitude ALTER COLUMN stored_by SET DEFAULT pg_current_xact_id()::text::bigint";
 
 pub(super) const EMPTY: &str = "
     TRUNCATE telemetry, attitude, quarantine, rejected_frame, anomaly, link_health, station_health,

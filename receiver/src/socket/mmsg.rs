@@ -96,6 +96,12 @@ impl Arrivals {
         Ok(())
     }
 
+    /// Whether the last call had room for more: the socket held nothing else then.
+    #[must_use]
+    pub fn are_all(&self) -> bool {
+        self.received < MESSAGES
+    }
+
     /// The datagrams of the last call, in order; what the kernel coalesced is taken apart again.
     pub fn iter(&self) -> impl Iterator<Item = Arrival<'_>> {
         (0..self.received).flat_map(|message| {

@@ -11,9 +11,9 @@ use futures_util::SinkExt as _;
 use protocol::{Datagram, Frame, KINDS};
 use receiver::batch::{self, Batch, Form, TimeWindow};
 use receiver::chunk::Chunk;
-use receiver::copy::telemetry_copy;
+use receiver::copy::{CopyBuffer, telemetry_copy};
 use receiver::queue::{SHARDS, shards_of};
-use receiver::store::COPY_TRAILER;
+use receiver::store::{COPY_TRAILER, DIRECT_COMPRESS, KEEP_HEAP};
 use satsim::constellation::{Constellation, Origin};
 use satsim::orbit::walker;
 use satsim::schedule::Schedule;
@@ -26,6 +26,7 @@ pub(crate) struct Rows {
     /// For each connection its transactions: the pieces of each table's COPY.
     by_connection: Vec<Vec<Transaction>>,
     rows: u64,
+    way: Way,
 }
 
 /// How a row gets into its table.
@@ -46,6 +47,7 @@ impl Rows {
         rate: u32,
         satellites: u32,
         connections: usize,
+        way: Way,
     ) -> Result<Self> {
         let start_us = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64;
         let satellites = satellites as usize;
@@ -66,7 +68,7 @@ impl Rows {
             batch.push(chunk, &form, Instant::now(), |_, _| {});
             *chunk = Chunk::new();
             if is_last || batch.samples() >= batch::ROWS_MAX.into() {
-                done.push(transaction(batch));
+                done.push(transaction(batch, way));
                 batch.advance();
             }
         };
@@ -88,11 +90,11 @@ impl Rows {
         for ((chunk, batch), done) in chunks.iter_mut().zip(&mut batches).zip(&mut by_connection) {
             flush(chunk, batch, done, true);
         }
-        Ok(Self { by_connection, rows: frames })
+        Ok(Self { by_connection, rows: frames, way })
     }
 
-    /// Copies all of them, as rows or straight into the columnstore, and gives back how many a second.
-    pub(crate) fn copy(&self, server: &Server, tables: Tables, way: Way) -> Result<f64> {
+    /// Copies all of them, and gives back how many a second.
+    pub(crate) fn copy(&self, server: &Server, tables: Tables) -> Result<f64> {
         let database = server.database(tables)?;
         let url = server.cluster.url(&database);
         let ready = Barrier::new(self.by_connection.len() + 1);
@@ -100,7 +102,7 @@ impl Rows {
             let connections: Vec<_> = self
                 .by_connection
                 .iter()
-                .map(|transactions| scope.spawn(|| copy_all(&url, transactions, way, &ready)))
+                .map(|transactions| scope.spawn(|| copy_all(&url, transactions, self.way, &ready)))
                 .collect();
             ready.wait();
             let start = Instant::now();
@@ -116,21 +118,29 @@ impl Rows {
     }
 }
 
-fn transaction(batch: &Batch) -> Transaction {
-    let trailer = || [Bytes::from_static(COPY_TRAILER)];
-    let tables = batch.rows.tables.iter();
-    tables.map(|rows| rows.by_satellite().pieces().chain(trailer()).collect()).collect()
+fn transaction(batch: &Batch, way: Way) -> Transaction {
+    let pieces = |rows: &CopyBuffer| {
+        let mut rows = rows.by_satellite();
+        if way == Way::Columnstore {
+            rows.newest_first();
+        }
+        rows.pieces().chain([Bytes::from_static(COPY_TRAILER)]).collect()
+    };
+    batch.rows.tables.iter().map(pieces).collect()
 }
 
 fn copy_all(url: &str, transactions: &[Transaction], way: Way, ready: &Barrier) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let connected = connect(url, way).await;
+        let connected = connect(url).await;
         // Whatever happened, the others must not wait for ever.
         ready.wait();
         let (mut client, copies) = connected?;
         for pieces in transactions {
             let transaction = client.transaction().await?;
+            if way == Way::Columnstore {
+                transaction.batch_execute(DIRECT_COMPRESS).await?;
+            }
             for (pieces, copy) in pieces.iter().zip(&copies) {
                 let sink = transaction.copy_in(copy).await?;
                 tokio::pin!(sink);
@@ -145,16 +155,12 @@ fn copy_all(url: &str, transactions: &[Transaction], way: Way, ready: &Barrier) 
     })
 }
 
-async fn connect(
-    url: &str,
-    way: Way,
-) -> Result<(tokio_postgres::Client, Vec<tokio_postgres::Statement>)> {
+/// As the receiver does it.
+async fn connect(url: &str) -> Result<(tokio_postgres::Client, Vec<tokio_postgres::Statement>)> {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.context("cannot connect")?;
     tokio::spawn(connection);
-    if way == Way::Columnstore {
-        client.batch_execute("SET timescaledb.enable_direct_compress_copy = on").await?;
-    }
+    client.batch_execute(KEEP_HEAP).await?;
     let mut copies = Vec::new();
     for kind in KINDS {
         copies.push(client.prepare(&telemetry_copy(kind)).await?);

@@ -136,18 +136,18 @@ fn case(
     connections: usize,
 ) -> Result<Case> {
     println!("{name}, {tables:?}:");
-    let rows = Rows::make(options.rows, CEILING_RATE, options.satellites, connections)?;
-    let [mut ceiling, mut columnstore] = [Vec::new(), Vec::new()];
-    for _ in 0..options.repeat {
-        ceiling.push(rows.copy(server, tables, Way::Rows)?);
-        if tables == Tables::Timescaledb {
-            columnstore.push(rows.copy(server, tables, Way::Columnstore)?);
-        }
-    }
+    let copy = |way| {
+        let rows = Rows::make(options.rows, CEILING_RATE, options.satellites, connections, way)?;
+        (0..options.repeat).map(|_| rows.copy(server, tables)).collect::<Result<Vec<_>>>()
+    };
+    let ceiling = copy(Way::Rows)?;
+    let columnstore = match tables {
+        Tables::Timescaledb => copy(Way::Columnstore)?,
+        Tables::Plain => Vec::new(),
+    };
     println!(
         "  COPY of the same rows a second: {ceiling:.0?}, into the columnstore {columnstore:.0?}"
     );
-    drop(rows);
     let top = median(&mut ceiling.clone()).max(median(&mut columnstore.clone()));
     let load = |rate, seconds| Load {
         rate,

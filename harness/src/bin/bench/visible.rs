@@ -1,5 +1,5 @@
 //! When rows become visible: a reader that asks for the newest rows of a few satellites over and
-//! over, as a dashboard would, only without a pause worth the name.
+//! over, as a dashboard would, only far more often.
 //!
 //! What it finds is an upper bound: a row was visible some time before the answer in which it was
 //! first seen, at most by [`PERIOD`] and the time that the queries of one round take.
@@ -19,7 +19,7 @@ use tokio_postgres::NoTls;
 
 /// Satellites that are looked at, from the first on: consecutive ones have different writers.
 const SATELLITES: u32 = 4;
-const PERIOD: Duration = Duration::from_millis(5);
+const PERIOD: Duration = Duration::from_millis(20);
 const START_DURATION: Duration = Duration::from_secs(4);
 
 const NEW_ROWS: &str = "SELECT time, received_at FROM telemetry
