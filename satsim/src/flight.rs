@@ -99,9 +99,13 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
         frames: u64,
         before: u64,
     ) -> Result<u64, SinkError> {
-        let mut next = 0;
+        let (mut next, mut tick) = (0, Duration::ZERO);
         while next < frames && !self.is_stopped() {
             let now = self.clock.elapsed().saturating_sub(leg.phase.start);
+            if now < tick {
+                self.clock.sleep(tick.saturating_sub(now));
+                continue;
+            }
             let due = schedule.due(now).min(frames);
             if due <= next {
                 let wait = schedule.instant(next).saturating_sub(now);
@@ -115,6 +119,9 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
             }
             next = batch_end;
             self.sink.flush()?;
+            if next == due {
+                tick = now.saturating_add(TICK);
+            }
             (self.watch)(before + next);
         }
         Ok(before + next)
@@ -217,7 +224,8 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
     }
 }
 
-/// Shorter waits cost more in wake-ups than they gain: frames due within it leave together.
+/// Shorter waits cost more in wake-ups and system calls than they gain: frames due within it leave
+/// together, unless more than that are late.
 const TICK: Duration = Duration::from_millis(1);
 /// Longest sleep, so that a signal is heeded soon.
 const STOP_LATENCY: Duration = Duration::from_millis(100);
