@@ -205,6 +205,11 @@ fn damage_is_said_and_costs_its_record() -> Result<()> {
 
     cluster().sql(&database, "ALTER TABLE elsewhere RENAME TO telemetry")?;
     let mut station = Station::start(&url, folder.path(), ports(), &[])?;
+    // Before a writer has asked the database, what waits for it is not known, and nothing seems to.
+    let start = Instant::now();
+    while station.counters()?.recovered == 0 && start.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     station.wait_until_quiet()?;
     let metrics = station.get("/metrics")?;
     let counters = station.stop()?;
