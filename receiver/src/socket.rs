@@ -75,7 +75,12 @@ impl Socket {
     pub fn from_bound(socket: std::net::UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let rest = rest(receive_buffer_of(&socket)?);
-        Ok(Self { socket: UdpSocket::from_std(socket)?, address, rest, drops: DropCounter::default() })
+        Ok(Self {
+            socket: UdpSocket::from_std(socket)?,
+            address,
+            rest,
+            drops: DropCounter::default(),
+        })
     }
 
     /// Where it listens.

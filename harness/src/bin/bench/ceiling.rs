@@ -25,7 +25,7 @@ use crate::trial::{Server, Tables};
 pub(crate) struct Rows {
     /// For each connection its transactions: the pieces of each table's COPY.
     by_connection: Vec<Vec<Transaction>>,
-    rows: u64,
+    frames: u64,
     way: Way,
 }
 
@@ -90,7 +90,7 @@ impl Rows {
         for ((chunk, batch), done) in chunks.iter_mut().zip(&mut batches).zip(&mut by_connection) {
             flush(chunk, batch, done, true);
         }
-        Ok(Self { by_connection, rows: frames, way })
+        Ok(Self { by_connection, frames, way })
     }
 
     /// Copies all of them, and gives back how many a second.
@@ -112,9 +112,9 @@ impl Rows {
             anyhow::Ok(start.elapsed())
         })?;
         let (rows, ..) = server.stored(&database, tables)?;
-        ensure!(rows == self.rows, "{rows} rows are there instead of {}", self.rows);
+        ensure!(rows == self.frames, "{rows} rows are there instead of {}", self.frames);
         server.drop(&database)?;
-        Ok(self.rows as f64 / elapsed.as_secs_f64())
+        Ok(self.frames as f64 / elapsed.as_secs_f64())
     }
 }
 
