@@ -84,17 +84,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
             series.points.push(Point { frames_per_second: rate, lost_percent, outcome });
         }
     }
-    let drawn: Vec<_> = curves
-        .iter()
-        .map(|series| Curve {
-            name: series.name,
-            points: series
-                .points
-                .iter()
-                .map(|point| (point.outcome.frames_per_second_offered, point.lost_percent))
-                .collect(),
-        })
-        .collect();
+    let drawn: Vec<_> = curves.iter().map(Series::drawn).collect();
     let figures = Figures {
         seconds: options.seconds,
         satellites: options.satellites,
@@ -106,4 +96,15 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     plot::draw(&options.picture, &drawn)?;
     println!("The curves are in {}", options.picture.display());
     Ok(())
+}
+
+impl Series {
+    /// What was lost at what was offered, in the order of that: satsim may have come to less with a
+    /// higher rate.
+    fn drawn(&self) -> Curve<'static> {
+        let point = |point: &Point| (point.outcome.frames_per_second_offered, point.lost_percent);
+        let mut points: Vec<_> = self.points.iter().map(point).collect();
+        points.sort_by(|one, next| one.0.total_cmp(&next.0));
+        Curve { name: self.name, points }
+    }
 }
