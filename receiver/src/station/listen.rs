@@ -36,11 +36,11 @@ async fn all(
     drain: Drain,
 ) -> io::Result<()> {
     let mut tasks = Vec::new();
-    let tasks_max = sockets.len().max(1) as u32;
+    let sharing = sockets.len().max(1) as u32;
     for socket in sockets {
         let socket = Socket::from_bound(socket)?;
         tracing::info!("Receiving frames on UDP {}", socket.address());
-        let rest = socket.rest() / tasks_max;
+        let rest = socket.rest() / sharing;
         let one = one(socket, rest, Rc::clone(intake), drain.clone());
         tasks.push(tokio::task::spawn_local(one));
     }
