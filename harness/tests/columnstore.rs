@@ -32,6 +32,7 @@ fn dense_batches_are_compressed_as_they_are_stored() -> Result<()> {
                       (SELECT now() - time AS age FROM telemetry_latest()) AS latest";
         assert_eq!(cluster().sql(&database, newest)?, "20|t");
         newest_are_found_by_index(&database)?;
+        segments_have_the_newest_first(&database)?;
         segments_become_whole(&database)?;
         equal(&database, &capture)?;
         // Samples by hand come to the same chunk, whichever way.
@@ -199,6 +200,23 @@ fn newest_are_found_by_index(database: &str) -> Result<()> {
     )?;
     let read: u64 = read.trim().parse()?;
     assert!(segments > 100 && (20..=segments).contains(&read), "{read} of {segments} segments");
+    Ok(())
+}
+
+/// The server was told not to sort: within a segment rows are as they were sent, and so must be in the
+/// order that the table's settings say.
+fn segments_have_the_newest_first(database: &str) -> Result<()> {
+    let chunk = cluster().sql(database, "SELECT show_chunks('telemetry') LIMIT 1")?;
+    let longest = compressed(database, &chunk, "max(_ts_meta_count)")?;
+    assert!(longest > 10, "{longest} rows a segment at most");
+    let unordered = "count(*) FILTER (WHERE EXISTS (
+        SELECT FROM (
+            SELECT moment, lag(moment) OVER (ORDER BY place) AS before
+            FROM unnest(_timescaledb_functions.compressed_data_to_array(time, NULL::timestamptz))
+                 WITH ORDINALITY AS row (moment, place)
+        ) AS beside
+        WHERE moment > before))";
+    assert_eq!(compressed(database, &chunk, unordered)?, 0, "segments in another order");
     Ok(())
 }
 

@@ -267,6 +267,7 @@ mod tests {
         now: Rc<Cell<Duration>>,
         cost: Duration,
         came: Vec<(Duration, i64)>,
+        flushes: u32,
     }
 
     impl Sink for Log {
@@ -277,6 +278,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> Result<(), SinkError> {
+            self.flushes += 1;
             Ok(())
         }
 
@@ -285,13 +287,13 @@ mod tests {
         }
     }
 
-    fn fly(pace: &Pace, late_us: u64, cost_us: u64) -> Vec<(Duration, i64)> {
+    fn fly(pace: &Pace, late_us: u64, cost_us: u64) -> Log {
         let origin = Origin { start_unix_us: 0, seed: 1, boot_count: 0 };
         let orbits = (0..3).map(|i| walker::orbit(i, 3, 0).unwrap()).collect();
         let mut constellation = Constellation::new(origin, orbits).unwrap();
         let now = Rc::new(Cell::new(Duration::ZERO));
-        let mut log =
-            Log { now: now.clone(), cost: Duration::from_micros(cost_us), came: Vec::new() };
+        let cost = Duration::from_micros(cost_us);
+        let mut log = Log { now: now.clone(), cost, came: Vec::new(), flushes: 0 };
         let late = Duration::from_micros(late_us);
         Flight {
             constellation: &mut constellation,
@@ -304,14 +306,14 @@ mod tests {
         }
         .fly(&Itinerary::of_one(3, *pace, Rates::default()))
         .unwrap();
-        log.came
+        log
     }
 
     #[test]
     fn nothing_leaves_early_and_little_late() {
         for frames_per_s in [1.0, 30.0, 999.0, 10_000.0, 100_000.0] {
             let schedule = Schedule::new(3, frames_per_s / 3.0, 1.0);
-            let came = fly(&Pace::Scheduled { schedule, frames: 3_000 }, 60, 0);
+            let came = fly(&Pace::Scheduled { schedule, frames: 3_000 }, 60, 0).came;
             assert_eq!(came.len(), 3_000);
             for (number, (at, _)) in came.iter().enumerate() {
                 let instant = schedule.instant(number as u64);
@@ -325,10 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_a_tick_leave_together_though_sending_takes_nearly_as_long_as_they_are_apart() {
+        // 10 µs apart, 8 µs each: looked at again at once, one or two would be due each time.
+        let schedule = Schedule::new(3, 100_000.0 / 3.0, 1.0);
+        let log = fly(&Pace::Scheduled { schedule, frames: 30_000 }, 0, 8);
+        assert_eq!(log.came.len(), 30_000);
+        assert!((250..=310).contains(&log.flushes), "{} flushes in 300 ms", log.flushes);
+    }
+
+    #[test]
     fn a_slow_sink_is_caught_up_with_to_the_frame() {
         // 1,000 frames a second due, 900 can leave: it ends late, with every frame sent.
         let schedule = Schedule::new(3, 1_000.0 / 3.0, 1.0);
-        let came = fly(&Pace::Scheduled { schedule, frames: 9_000 }, 0, 1_111);
+        let came = fly(&Pace::Scheduled { schedule, frames: 9_000 }, 0, 1_111).came;
         assert_eq!(came.len(), 9_000);
         let simulated: Vec<i64> = came.iter().map(|&(_, offset_us)| offset_us).collect();
         let expected: Vec<i64> = (0..9_000).map(|n| schedule.simulated_us(n)).collect();
@@ -339,7 +350,7 @@ mod tests {
     fn unlimited_time_follows_the_clock() {
         let frames = 20 * BATCH_FRAMES + 7;
         let pace = Pace::Unlimited { speed: 60.0, frames, duration: Duration::MAX };
-        let came = fly(&pace, 0, 1);
+        let came = fly(&pace, 0, 1).came;
         assert_eq!(came.len() as u64, frames);
         assert!(came.is_sorted_by_key(|&(_, offset_us)| offset_us));
         for (at, offset_us) in came {
@@ -347,7 +358,7 @@ mod tests {
         }
         let pace =
             Pace::Unlimited { speed: 1.0, frames: u64::MAX, duration: Duration::from_millis(10) };
-        let came = fly(&pace, 0, 1).len() as u64;
+        let came = fly(&pace, 0, 1).came.len() as u64;
         assert!((10_000..10_000 + BATCH_FRAMES).contains(&came), "{came}");
     }
 }
