@@ -7,7 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,7 +19,8 @@ pub use mmsg::Arrivals;
 pub struct Socket {
     socket: UdpSocket,
     address: SocketAddr,
-    rest: Duration,
+    room: usize,
+    is_stamped: bool,
     drops: DropCounter,
 }
 
@@ -30,6 +31,8 @@ pub struct Arrival<'a> {
     pub octets: &'a [u8],
     /// Where it came from, as far as the kernel told.
     pub source: Option<IpAddr>,
+    /// When it came, in µs since 1970, if the kernel was asked ([`Socket::stamp`]) and told.
+    pub received_us: Option<i64>,
 }
 
 /// Why a socket could not be had.
@@ -74,11 +77,12 @@ impl Socket {
     /// Hands a bound socket to the runtime that this is called in.
     pub fn from_bound(socket: std::net::UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        let rest = rest(receive_buffer_of(&socket)?);
+        let room = receive_buffer_of(&socket)? * 2 / DATAGRAM_OCTETS;
         Ok(Self {
             socket: UdpSocket::from_std(socket)?,
             address,
-            rest,
+            room,
+            is_stamped: false,
             drops: DropCounter::default(),
         })
     }
@@ -89,11 +93,20 @@ impl Socket {
         self.address
     }
 
-    /// For how long nobody has to look: what comes meanwhile fills a quarter of the receive buffer at
-    /// most, even a million datagrams a second.
+    /// How many datagrams the kernel holds at least until somebody looks, as long as each is of a few
+    /// hundred octets. It has twice the room that was asked for.
     #[must_use]
-    pub fn rest(&self) -> Duration {
-        self.rest
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Lets the kernel say when each datagram came, or no longer: it takes its time for that.
+    pub fn stamp(&mut self, is_stamped: bool) {
+        if is_stamped != self.is_stamped {
+            self.is_stamped = is_stamped;
+            // A kernel that does not know it tells nothing, and then nothing is known.
+            let _unknown = setsockopt(&self.socket, sockopt::ReceiveTimestampns, &is_stamped);
+        }
     }
 
     /// Waits for datagrams and takes as many as there are, up to the room in `arrivals`.
@@ -149,13 +162,6 @@ fn set_receive_buffer(socket: &std::net::UdpSocket, octets: usize) -> io::Result
     Ok(())
 }
 
-/// See [`Socket::rest`]: the kernel has twice the room that was asked for, and takes up to
-/// [`DATAGRAM_OCTETS`] of it for a datagram of a few hundred octets.
-fn rest(receive_buffer: usize) -> Duration {
-    let datagrams = receive_buffer * 2 / 4 / DATAGRAM_OCTETS;
-    Duration::from_micros(datagrams as u64).min(REST_MAX)
-}
-
 /// The buffer that there is.
 fn receive_buffer_of(socket: &std::net::UdpSocket) -> io::Result<usize> {
     let doubled = nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?;
@@ -163,21 +169,12 @@ fn receive_buffer_of(socket: &std::net::UdpSocket) -> io::Result<usize> {
     Ok(doubled / 2)
 }
 
+/// What the kernel counts for a datagram of a few hundred octets.
 const DATAGRAM_OCTETS: usize = 1_280;
-/// Samples are not visible so much later, and `received_at` is not so much too late, that it matters.
-const REST_MAX: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_smaller_the_buffer_the_shorter_the_rest() {
-        assert_eq!(rest(16 << 20), Duration::from_millis(5));
-        assert_eq!(rest(1 << 20), Duration::from_micros(409));
-        assert_eq!(rest(212_992), Duration::from_micros(83));
-        assert_eq!(rest(256), Duration::ZERO);
-    }
 
     #[test]
     fn the_drop_counter_wraps() {
@@ -185,6 +182,28 @@ mod tests {
         assert_eq!(counter.advance(1), 3);
         assert_eq!(counter.advance(0), 0, "an older reading");
         assert_eq!(counter.advance(5), 4);
+    }
+
+    #[tokio::test]
+    async fn a_stamp_says_when_a_datagram_came() {
+        let bound = Socket::bind("127.0.0.1:0".parse().unwrap(), 65_536, true).unwrap();
+        let mut socket = Socket::from_bound(bound).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut arrivals = Arrivals::new();
+        for is_stamped in [false, true, false] {
+            socket.stamp(is_stamped);
+            // The kernel takes a moment to begin.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let from_us = now_us();
+            sender.send_to(b"datagram", socket.address()).unwrap();
+            let to_us = now_us();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            socket.receive(&mut arrivals).await.unwrap();
+            let came: Vec<_> = arrivals.iter().map(|arrival| arrival.received_us).collect();
+            assert_eq!(came.len(), 1);
+            assert_eq!(came[0].is_some(), is_stamped);
+            assert!(came[0].is_none_or(|us| (from_us..=to_us).contains(&us)), "{came:?}");
+        }
     }
 
     #[tokio::test]

@@ -73,8 +73,10 @@ impl SourceRate {
             set[fullest] = Bucket { key, full_ns: i64::MIN };
             &mut set[fullest]
         };
-        // Nobody is further from a full bucket than an empty one is, unless the clock was set back.
-        let is_full = bucket.full_ns <= now_ns || bucket.full_ns.saturating_sub(now_ns) > BURST_NS;
+        // Nobody is further from a full bucket than an empty one is, unless the clock was set back: by
+        // more than the time for which datagrams rest, each socket's for itself.
+        let is_full = bucket.full_ns <= now_ns
+            || bucket.full_ns.saturating_sub(now_ns) > BURST_NS + RESTED_NS;
         let from_ns = if is_full { now_ns } else { bucket.full_ns };
         let full_ns = from_ns.saturating_add(self.interval_ns);
         let is_permitted = full_ns.saturating_sub(now_ns) <= BURST_NS;
@@ -97,6 +99,7 @@ fn key(source: Option<IpAddr>) -> u64 {
 /// What a bucket holds at most: the datagrams of one second.
 pub const BURST: std::time::Duration = std::time::Duration::from_nanos(BURST_NS as u64);
 const BURST_NS: i64 = 1_000_000_000;
+const RESTED_NS: i64 = 1_000_000_000;
 /// Entries that are compared: two cache lines of them.
 const WAYS: usize = 8;
 const SETS: usize = 4_096;
@@ -128,6 +131,7 @@ mod tests {
         assert_eq!(passed(&mut rate, one, 5, start + 99_999), 0);
         assert_eq!(passed(&mut rate, one, 5, start + 100_000), 1);
         assert_eq!(passed(&mut rate, one, 25, start + 60_000_000), 10);
+        assert_eq!(passed(&mut rate, one, 25, start + 59_960_000), 0, "it came earlier, elsewhere");
         assert_eq!(passed(&mut rate, one, 25, start - 60_000_000), 10, "the clock was set back");
         for per_second in [1, 3, 999, RATE_MAX] {
             let mut rate = SourceRate::new(per_second);

@@ -35,6 +35,7 @@ mod database;
 mod drain;
 mod journaling;
 pub mod listen;
+mod pace;
 mod replaying;
 mod watching;
 
@@ -114,7 +115,7 @@ pub async fn run(
         journaling::recall(journal, &mut intake, is_known);
     }
     let writers = start_writers(&setup, feeds, watched)?;
-    let listening = start_intake(intake, sockets, drain.clone())?;
+    let listening = start_intake(intake, sockets, options.batch_age, drain.clone())?;
     let door = Door {
         outlets: Some(outlets).into(),
         counters: Arc::clone(&counters),
@@ -251,9 +252,11 @@ fn start<T: Send + 'static>(
 fn start_intake(
     intake: Intake,
     sockets: Vec<std::net::UdpSocket>,
+    batch_age: Duration,
     drain: Drain,
 ) -> anyhow::Result<JoinHandle<io::Result<Vec<StreamCounts>>>> {
-    start("intake", move || listen::run(intake, sockets, drain))
+    // While a batch grows old, three rests bring all but what comes at its end.
+    start("intake", move || listen::run(intake, sockets, batch_age * 32 / 100, drain))
 }
 
 fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {

@@ -43,8 +43,8 @@ const PAYLOAD_OCTETS: usize = 65_536;
 /// Buffers do not start a power of two apart, so that the first lines of all of them do not
 /// compete for the same sets of the processor's cache.
 const BUFFER_OCTETS: usize = PAYLOAD_OCTETS + 192;
-/// Two control messages of 4 octets each, with room to spare.
-const CONTROL_OCTETS: usize = 64;
+/// A `timespec` and two numbers of 4 octets, each with its head, and room to spare.
+const CONTROL_OCTETS: usize = 96;
 
 impl Arrivals {
     /// Empty buffers.
@@ -109,25 +109,47 @@ impl Arrivals {
             let start = message * BUFFER_OCTETS;
             let octets = &self.buffers[start..start + length];
             let source = source(&self.names[message]);
-            let segment = self.control(message, libc::SOL_UDP, libc::UDP_GRO).unwrap_or_default();
+            let segment = self.control(message, libc::SOL_UDP, libc::UDP_GRO);
+            let segment = segment.map_or(0, u32::from_ne_bytes);
+            let received_us = self.received_us(message);
             // A datagram without payload is one too, but no chunk of anything.
             let empty = octets.is_empty().then_some(octets);
             let segments = octets.chunks(match segment {
                 0 => PAYLOAD_OCTETS,
                 octets => octets as usize,
             });
-            empty.into_iter().chain(segments).map(move |octets| Arrival { octets, source })
+            empty.into_iter().chain(segments).map(move |octets| Arrival {
+                octets,
+                source,
+                received_us,
+            })
         })
     }
 
     /// The drop counter that came with the last datagram.
     #[must_use]
     pub fn drops_reported(&self) -> Option<u32> {
-        self.control(self.received.checked_sub(1)?, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
+        let last = self.received.checked_sub(1)?;
+        self.control(last, libc::SOL_SOCKET, libc::SO_RXQ_OVFL).map(u32::from_ne_bytes)
     }
 
-    /// The first four octets of a control message of this kind.
-    fn control(&self, message: usize, level: libc::c_int, kind: libc::c_int) -> Option<u32> {
+    /// When a message came, in µs since 1970.
+    fn received_us(&self, message: usize) -> Option<i64> {
+        let kind = libc::SCM_TIMESTAMPNS;
+        let octets: [u8; size_of::<libc::timespec>()] =
+            self.control(message, libc::SOL_SOCKET, kind)?;
+        // SAFETY: as many octets as a `timespec` has, which is plain data.
+        let time: libc::timespec = unsafe { std::ptr::read_unaligned(octets.as_ptr().cast()) };
+        Some(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000)
+    }
+
+    /// The first octets of a control message of this kind.
+    fn control<const N: usize>(
+        &self,
+        message: usize,
+        level: libc::c_int,
+        kind: libc::c_int,
+    ) -> Option<[u8; N]> {
         let header = &self.headers[message].msg_hdr;
         // `msg_controllen` is what the kernel wrote; the header's own pointer is not followed, since
         // it may be stale.
@@ -139,7 +161,7 @@ impl Arrivals {
             let length = head.cmsg_len;
             if head.cmsg_level == level && head.cmsg_type == kind {
                 let data = rest.get(size_of::<libc::cmsghdr>()..length)?;
-                return data.first_chunk().map(|octets| u32::from_ne_bytes(*octets));
+                return data.first_chunk().copied();
             }
             rest = rest.get(length.max(1).next_multiple_of(align_of::<libc::cmsghdr>())..)?;
         }

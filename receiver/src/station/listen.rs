@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::pace::Pace;
 use crate::{
     intake::Intake,
     shutdown::Drain,
@@ -15,33 +16,36 @@ use crate::{
 };
 
 /// Receives on all sockets, on the calling thread, until the station is stopped, then takes what the
-/// kernel still holds. Returns the counts of every stream.
+/// kernel still holds. No socket is left alone for longer than `rest_max`. Returns the counts of every
+/// stream.
 pub fn run(
     intake: Intake,
     sockets: Vec<std::net::UdpSocket>,
+    rest_max: Duration,
     drain: Drain,
 ) -> io::Result<Vec<StreamCounts>> {
     // Timers and other sockets are looked at after every turn: under load there are few turns.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().event_interval(1).build()?;
     let intake = Rc::new(RefCell::new(intake));
-    tokio::task::LocalSet::new().block_on(&runtime, all(sockets, &intake, drain))?;
+    tokio::task::LocalSet::new().block_on(&runtime, all(sockets, rest_max, &intake, drain))?;
     let streams = intake.borrow().streams();
     Ok(streams)
 }
 
 async fn all(
     sockets: Vec<std::net::UdpSocket>,
+    rest_max: Duration,
     intake: &Rc<RefCell<Intake>>,
     drain: Drain,
 ) -> io::Result<()> {
     let mut tasks = Vec::new();
-    let sharing = sockets.len().max(1) as u32;
+    let sharing = sockets.len();
     for socket in sockets {
         let socket = Socket::from_bound(socket)?;
         tracing::info!("Receiving frames on UDP {}", socket.address());
-        let rest = socket.rest() / sharing;
-        let one = one(socket, rest, Rc::clone(intake), drain.clone());
+        let pace = Pace::new(socket.room(), sharing, rest_max, Instant::now());
+        let one = one(socket, pace, Rc::clone(intake), drain.clone());
         tasks.push(tokio::task::spawn_local(one));
     }
     for task in tasks {
@@ -51,44 +55,39 @@ async fn all(
     Ok(())
 }
 
-/// One socket's loop. When it has taken all that there was, it and with it the thread `rest`: a few
+/// One socket's loop. When it has taken all that there was, it and with it the thread rests: a few
 /// datagrams at a time cost far less than each by itself.
-async fn one(mut socket: Socket, rest: Duration, intake: Rc<RefCell<Intake>>, drain: Drain) {
+async fn one(mut socket: Socket, mut pace: Pace, intake: Rc<RefCell<Intake>>, drain: Drain) {
     let mut arrivals = Arrivals::new();
-    let mut flushing = tokio::time::interval(FLUSH_PERIOD);
-    flushing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let stopped = drain.stopped();
     tokio::pin!(stopped);
     let mut trouble = Trouble::default();
-    let mut ticked = Instant::now();
     loop {
         let received = tokio::select! {
             biased;
             () = &mut stopped => break,
-            _ = flushing.tick() => {
-                tick(&mut socket, &intake, &arrivals);
-                ticked = Instant::now();
+            received = socket.receive(&mut arrivals) => received,
+            () = tokio::time::sleep(pace.period()) => {
+                tick(&mut socket, &mut pace, &intake, &arrivals);
                 continue;
             }
-            received = socket.receive(&mut arrivals) => received,
         };
         match received {
             Ok(()) => {
-                take(&intake, &arrivals);
+                pace.took(take(&intake, &arrivals));
                 // Under load the timer does not get its turn, and neither do other sockets.
-                if ticked.elapsed() >= FLUSH_PERIOD {
-                    tick(&mut socket, &intake, &arrivals);
-                    ticked = Instant::now();
+                if pace.is_due(Instant::now()) {
+                    tick(&mut socket, &mut pace, &intake, &arrivals);
                     tokio::task::yield_now().await;
                 }
                 if arrivals.are_all() {
-                    std::thread::sleep(rest);
+                    std::thread::sleep(pace.rest());
                 }
             }
             Err(error) => {
                 trouble.tell(&socket, &error);
                 // An error that lasts must not become a busy loop.
-                tokio::time::sleep(FLUSH_PERIOD).await;
+                tokio::time::sleep(pace.period()).await;
             }
         }
     }
@@ -99,16 +98,23 @@ async fn one(mut socket: Socket, rest: Duration, intake: Rc<RefCell<Intake>>, dr
     intake.borrow_mut().kernel_dropped(socket.dropped(arrivals.drops_reported()));
 }
 
-fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
-    let received_us = now_us();
+/// Takes what came; how many datagrams.
+fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) -> u64 {
+    let taken_us = now_us();
     let mut intake = intake.borrow_mut();
+    let mut datagrams = 0;
     for arrival in arrivals.iter() {
+        datagrams += 1;
+        let received_us = arrival.received_us.unwrap_or(taken_us);
         intake.datagram(arrival.octets, arrival.source, received_us);
     }
     intake.publish();
+    datagrams
 }
 
-fn tick(socket: &mut Socket, intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
+/// While a socket is quiet and rests for long, the kernel says when its datagrams came.
+fn tick(socket: &mut Socket, pace: &mut Pace, intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
+    socket.stamp(pace.tick(Instant::now()));
     let mut intake = intake.borrow_mut();
     intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
     intake.tick(now_us());
@@ -129,8 +135,6 @@ impl Trouble {
     }
 }
 
-/// The longest that a sample waits in a chunk that does not fill.
-const FLUSH_PERIOD: Duration = Duration::from_millis(10);
 /// The kernel's buffer is emptied at the end, but a sender that goes on cannot hold up the end.
 const KERNEL_DRAIN_MAX: Duration = Duration::from_secs(1);
 const TELL_PERIOD: Duration = Duration::from_secs(1);
