@@ -81,6 +81,10 @@ pub struct Writer {
     /// The detectors, unless they are switched off.
     watched: Option<Watched>,
     waiting: Waiting,
+    /// Whether the batch has few samples, or if there is none, the last one had.
+    is_sparse: bool,
+    /// When the last sample was received, in µs since 1970.
+    heard_us: i64,
     /// When the watch was told the time last.
     ticked: Instant,
     saving: Saving,
@@ -108,6 +112,8 @@ impl Writer {
             counts: WriterCounts::default(),
             watched,
             waiting: Waiting::default(),
+            is_sparse: false,
+            heard_us: 0,
             ticked: Instant::now(),
             saving,
         })
@@ -158,13 +164,10 @@ impl Writer {
             watch.excuse_silence(now_us());
         }
         loop {
-            let mut wait = self.due_in();
-            if !self.batch.is_empty() && self.feed.is_empty() {
-                // A few chunks at a time cost less than each by itself.
-                thread::sleep(wait.min(REST));
-                wait = self.due_in();
+            if self.feed.is_empty() {
+                thread::sleep(self.rest());
             }
-            match self.feed.next(wait) {
+            match self.feed.next(self.due_in()) {
                 Next::Chunk(chunk) => self.take(chunk),
                 Next::Nothing => {}
                 Next::Closed => break,
@@ -191,6 +194,22 @@ impl Writer {
         is_done
     }
 
+    /// For how long to leave chunks to gather: a few at a time cost less than each by itself.
+    fn rest(&self) -> Duration {
+        let rest = match (self.batch.is_empty(), self.is_sparse) {
+            (false, false) => REST.min(self.due_in()),
+            (false, true) => self.due_in(),
+            (true, false) => Duration::ZERO,
+            // What has come after the last sample is due no earlier than that would be.
+            (true, true) => {
+                let waited_us = now_us().saturating_sub(self.heard_us);
+                let waited = Duration::from_micros(waited_us.try_into().unwrap_or_default());
+                self.setup.limits.age_max.saturating_sub(waited)
+            }
+        };
+        rest.min(REST_MAX)
+    }
+
     /// Until when there is nothing to do without another chunk.
     fn due_in(&self) -> Duration {
         self.batch.due_in(&self.setup.limits, Instant::now()).unwrap_or(TICK_PERIOD)
@@ -198,7 +217,12 @@ impl Writer {
 
     /// Whether the batch is to be stored: what has come meanwhile goes with it.
     fn is_due(&mut self) -> bool {
-        let is_old = !self.batch.is_empty() && self.due_in().is_zero();
+        if !self.batch.is_empty() {
+            self.is_sparse = self.batch.samples() < SPARSE_SAMPLES;
+        }
+        // To wake for little costs more than to store a little early.
+        let early = if self.is_sparse { self.setup.limits.age_max / 10 } else { Duration::ZERO };
+        let is_old = !self.batch.is_empty() && self.due_in() <= early;
         self.batch.is_full(&self.setup.limits) || (is_old && self.feed.is_empty())
     }
 
@@ -245,12 +269,12 @@ impl Writer {
         let (place, before) = (chunk.place(), self.batch.samples());
         let mut repeated = 0;
         let received = self.received(&chunk);
-        let Self { batch, setup, watched, waiting, .. } = self;
+        let Self { batch, setup, watched, waiting, heard_us, .. } = self;
         batch.push(&chunk, &setup.form, received, |entry, put| {
-            repeated += u64::from(put == Put::Stored && matches!(entry, Entry::Sample(_)));
-            let (Some(Watched { seen, .. }), Entry::Sample(record)) = (&*watched, entry) else {
-                return;
-            };
+            let Entry::Sample(record) = entry else { return };
+            *heard_us = record.received_us;
+            repeated += u64::from(put == Put::Stored);
+            let Some(Watched { seen, .. }) = &*watched else { return };
             let is_row = match put {
                 Put::Row => true,
                 // An earlier run has stored it, but its detectors did not live to remember it.
@@ -434,6 +458,9 @@ async fn in_time<T>(
 const LAST_ATTEMPTS: u32 = 2;
 /// For how long chunks gather while a batch is not due: its rows are stored no later for it.
 const REST: Duration = Duration::from_millis(20);
+/// The same while batches have fewer samples than [`SPARSE_SAMPLES`].
+const REST_MAX: Duration = Duration::from_millis(100);
+const SPARSE_SAMPLES: u64 = 100;
 /// How often the detectors are told the time, also when nothing comes.
 const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// A writer that has not come to that for so long was busy with the database, and what was sent
