@@ -10,7 +10,10 @@ use crate::{
     address::Address,
     config::RunOptions,
     readiness::Readiness,
-    store::{anomalies, schema},
+    store::{
+        anomalies,
+        schema::{self, Lookout},
+    },
 };
 
 /// Waits until the schema is as it should be, migrating it if that is wanted, and lets the writers
@@ -38,16 +41,27 @@ pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+    let mut lookout = None;
     loop {
         tokio::time::sleep(WATCH_PERIOD).await;
-        let checked = schema::check(&options.database.database_url);
-        let wrong = match timeout(TIMEOUT, checked).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(in_public(&error)),
-            Err(_) => Some(in_public(&schema::Error::Silent)),
-        };
-        readiness.set(wrong);
+        let looked = look(&options.database.database_url, &mut lookout);
+        let looked = timeout(TIMEOUT, looked).await.unwrap_or(Err(schema::Error::Silent));
+        readiness.set(looked.err().as_ref().map(in_public));
     }
+}
+
+/// Looks at the schema, over the connection of the last time if it is there still: to connect takes
+/// client and server many times as much.
+async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
+    if let Some(lookout) = kept.take() {
+        let checked = lookout.check().await;
+        if !matches!(checked, Err(schema::Error::Database(_))) {
+            *kept = Some(lookout);
+            return checked;
+        }
+    }
+    let lookout = kept.insert(Lookout::connect(config).await?);
+    lookout.check().await
 }
 
 /// A schema that is newer than this program is an error at the start, if the database is there to say

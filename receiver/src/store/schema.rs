@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Address, connect, explain};
+use tokio_postgres::Client;
+
+use super::{Address, Connection, connect, explain};
 use crate::config::{DatabaseOptions, PeriodOptions};
 
 refinery::embed_migrations!("../schema/migrations");
@@ -121,15 +123,35 @@ pub async fn migrate(
     })
 }
 
+/// A connection over which the schema can be looked at again and again.
+pub struct Lookout {
+    client: Client,
+    _connection: Connection,
+}
+
+impl Lookout {
+    /// Connects.
+    pub async fn connect(config: &Address) -> Result<Self, Error> {
+        let (client, connection) = connect(config).await?;
+        Ok(Self { client, _connection: connection })
+    }
+
+    /// Fails unless the schema is the one that this program writes to.
+    pub async fn check(&self) -> Result<(), Error> {
+        match version(&self.client).await? {
+            None => Err(Error::Missing),
+            Some(found) if found < current() => Err(Error::Older { found }),
+            Some(found) if found > current() => Err(Error::Newer { found }),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 /// Whether the schema is the one this program writes to; if so, whether it has TimescaleDB.
 pub async fn check(config: &Address) -> Result<bool, Error> {
-    let (client, _connection) = connect(config).await?;
-    match version(&client).await? {
-        None => Err(Error::Missing),
-        Some(found) if found < current() => Err(Error::Older { found }),
-        Some(found) if found > current() => Err(Error::Newer { found }),
-        Some(_) => Ok(has_timescaledb(&client).await?),
-    }
+    let lookout = Lookout::connect(config).await?;
+    lookout.check().await?;
+    Ok(has_timescaledb(&lookout.client).await?)
 }
 
 async fn version(client: &tokio_postgres::Client) -> Result<Option<u32>, tokio_postgres::Error> {
