@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 /// A file system.
 pub trait Files: Debug + Send + Sync {
     /// Makes a folder, and those above it.
@@ -56,6 +58,9 @@ impl Files for Disk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Octets>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        // What is read while it is written would cost a write each time, of when that was; a file that
+        // is not one's own, as NFS may have it, costs that.
+        let _dearer = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NOATIME));
         Ok(Arc::new(file))
     }
 
