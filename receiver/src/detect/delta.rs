@@ -84,6 +84,15 @@ impl Delta {
         }
     }
 
+    /// Reads something of each line of the cache that it lies in.
+    #[inline]
+    pub(super) fn touch(&self) -> u32 {
+        let sizes = [self.slow, self.rough, self.tail.size(), self.rough_tail.size()];
+        let steps = [self.origin, self.slope];
+        let sizes = sizes.iter().fold(self.calm, |sum, size| sum ^ size.to_bits());
+        steps.iter().fold(self.scale.touch() ^ sizes, |sum, step| sum ^ step.to_bits() as u32)
+    }
+
     /// Takes the step from the sample before, `from`, to this one.
     #[inline]
     pub(super) fn take(

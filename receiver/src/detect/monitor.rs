@@ -78,6 +78,18 @@ impl Monitor {
         self.learned = Some(learned);
     }
 
+    /// Brings what [`Self::take`] needs into the processor's cache: with many satellites it has left
+    /// that since the last sample, and the processor waits for the lines of all channels at once for
+    /// little longer than for one of them.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        let Some(learned) = &self.learned else { return };
+        let baseline = learned.baseline.as_ref().map_or(0, Baseline::touch);
+        std::hint::black_box(
+            learned.samples ^ learned.delta.touch() ^ learned.stuck.touch() ^ baseline,
+        );
+    }
+
     /// Whether natural jumps are known.
     #[inline]
     pub(super) fn is_mature(&self) -> bool {

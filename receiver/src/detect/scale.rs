@@ -24,6 +24,13 @@ impl Scale {
         Self { ring: [0; WINDOW], counts: [0; BUCKETS], next: 0, filled: 0, place: 0, below: 0 }
     }
 
+    /// Reads something of each line of the cache that it lies in.
+    #[inline]
+    pub(super) fn touch(&self) -> u32 {
+        let counts = self.counts[0] ^ self.counts[BUCKETS / 2] ^ self.counts[BUCKETS - 1];
+        u32::from(self.ring[0] ^ self.ring[WINDOW - 1] ^ counts)
+    }
+
     /// Takes one step's size.
     #[inline]
     pub(super) fn push(&mut self, step: f32) {

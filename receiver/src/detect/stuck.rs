@@ -21,6 +21,12 @@ pub(super) struct Stuck {
 }
 
 impl Stuck {
+    /// Reads something of each line of the cache that it lies in.
+    #[inline]
+    pub(super) fn touch(&self) -> u32 {
+        self.run ^ self.long_runs.size().to_bits()
+    }
+
     /// Takes a sample that follows one of value `before`.
     #[inline]
     pub(super) fn take(

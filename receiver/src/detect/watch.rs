@@ -288,7 +288,9 @@ impl Satellite {
             changes,
         };
         let rules = &settings.rules.of(self.spacecraft)[kind];
-        let monitors = self.streams[kind].monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
+        let monitors = &mut self.streams[kind].monitors;
+        monitors.iter().for_each(Monitor::fetch);
+        let monitors = monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
         for (channel, (((monitor, rules), fleet), value)) in monitors.zip(values).enumerate() {
             let Some(value) = value else { continue };
             scene.changes.counts.values += 1;
