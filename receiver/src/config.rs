@@ -166,7 +166,8 @@ pub struct RunOptions {
     )]
     pub batch_rows: u32,
 
-    /// … or its first one was received this long ago; what waits by then goes with it
+    /// … or its first one was received this long ago, with fewer than 100 samples a tenth less; what
+    /// waits by then goes with it
     #[arg(
         long,
         env = "ORBITSTREAM_BATCH_AGE",

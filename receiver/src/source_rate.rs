@@ -99,7 +99,7 @@ fn key(source: Option<IpAddr>) -> u64 {
 /// What a bucket holds at most: the datagrams of one second.
 pub const BURST: std::time::Duration = std::time::Duration::from_nanos(BURST_NS as u64);
 const BURST_NS: i64 = 1_000_000_000;
-const RESTED_NS: i64 = 1_000_000_000;
+const RESTED_NS: i64 = 100_000_000;
 /// Entries that are compared: two cache lines of them.
 const WAYS: usize = 8;
 const SETS: usize = 4_096;

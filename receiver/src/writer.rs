@@ -196,6 +196,9 @@ impl Writer {
 
     /// For how long to leave chunks to gather: a few at a time cost less than each by itself.
     fn rest(&self) -> Duration {
+        if self.setup.drain.is_stopped() {
+            return Duration::ZERO;
+        }
         let rest = match (self.batch.is_empty(), self.is_sparse) {
             (false, false) => REST.min(self.due_in()),
             (false, true) => self.due_in(),

@@ -78,7 +78,7 @@ impl Monitor {
         self.learned = Some(learned);
     }
 
-    /// Brings what [`Self::take`] needs into the processor's cache: with many satellites it has left
+    /// Brings most of what [`Self::take`] needs into the processor's cache: with many satellites it has left
     /// that since the last sample, and the processor waits for the lines of all channels at once for
     /// little longer than for one of them.
     #[inline]

@@ -142,6 +142,7 @@ impl Watch {
         });
         match &record.sample {
             chunk::Sample::Frame(frame) => {
+                satellite.streams[kind].monitors.iter().for_each(Monitor::fetch);
                 satellite.hear(frame, kind, record.received_us, &mut common.changes);
                 match frame.body() {
                     Body::Health(body) => {
@@ -288,9 +289,7 @@ impl Satellite {
             changes,
         };
         let rules = &settings.rules.of(self.spacecraft)[kind];
-        let monitors = &mut self.streams[kind].monitors;
-        monitors.iter().for_each(Monitor::fetch);
-        let monitors = monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
+        let monitors = self.streams[kind].monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
         for (channel, (((monitor, rules), fleet), value)) in monitors.zip(values).enumerate() {
             let Some(value) = value else { continue };
             scene.changes.counts.values += 1;

@@ -54,8 +54,10 @@ pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<
 /// client and server many times as much.
 async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
     if let Some(lookout) = kept.take() {
-        let checked = lookout.check().await;
-        if !matches!(checked, Err(schema::Error::Database(_))) {
+        let checked = timeout(KEPT_TIMEOUT, lookout.check()).await;
+        if let Ok(checked) = checked
+            && !matches!(checked, Err(schema::Error::Database(_)))
+        {
             *kept = Some(lookout);
             return checked;
         }
@@ -106,3 +108,5 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 /// How long the start waits for that.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that was kept may be silent before another one is tried.
+const KEPT_TIMEOUT: Duration = Duration::from_secs(2);

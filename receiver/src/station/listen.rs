@@ -39,13 +39,14 @@ async fn all(
     intake: &Rc<RefCell<Intake>>,
     drain: Drain,
 ) -> io::Result<()> {
+    let sockets: Vec<_> = sockets.into_iter().map(Socket::from_bound).collect::<Result<_, _>>()?;
+    let room = sockets.iter().map(Socket::room).min().unwrap_or_default();
+    let pace = Pace::new(sockets.len(), room, rest_max, Instant::now());
+    let pace = Rc::new(RefCell::new(pace));
     let mut tasks = Vec::new();
-    let sharing = sockets.len();
     for socket in sockets {
-        let socket = Socket::from_bound(socket)?;
         tracing::info!("Receiving frames on UDP {}", socket.address());
-        let pace = Pace::new(socket.room(), sharing, rest_max, Instant::now());
-        let one = one(socket, pace, Rc::clone(intake), drain.clone());
+        let one = one(socket, Rc::clone(&pace), Rc::clone(intake), drain.clone());
         tasks.push(tokio::task::spawn_local(one));
     }
     for task in tasks {
@@ -57,38 +58,48 @@ async fn all(
 
 /// One socket's loop. When it has taken all that there was, it and with it the thread rests: a few
 /// datagrams at a time cost far less than each by itself.
-async fn one(mut socket: Socket, mut pace: Pace, intake: Rc<RefCell<Intake>>, drain: Drain) {
+async fn one(
+    mut socket: Socket,
+    pace: Rc<RefCell<Pace>>,
+    intake: Rc<RefCell<Intake>>,
+    drain: Drain,
+) {
     let mut arrivals = Arrivals::new();
     let stopped = drain.stopped();
     tokio::pin!(stopped);
     let mut trouble = Trouble::default();
+    let mut ticked = Instant::now();
     loop {
+        let due = ticked + pace.borrow().period();
         let received = tokio::select! {
             biased;
             () = &mut stopped => break,
-            received = socket.receive(&mut arrivals) => received,
-            () = tokio::time::sleep(pace.period()) => {
-                tick(&mut socket, &mut pace, &intake, &arrivals);
-                continue;
-            }
+            received = socket.receive(&mut arrivals) => Some(received),
+            () = tokio::time::sleep_until(due.into()) => None,
         };
-        match received {
-            Ok(()) => {
-                pace.took(take(&intake, &arrivals));
-                // Under load the timer does not get its turn, and neither do other sockets.
-                if pace.is_due(Instant::now()) {
-                    tick(&mut socket, &mut pace, &intake, &arrivals);
-                    tokio::task::yield_now().await;
-                }
-                if arrivals.are_all() {
-                    std::thread::sleep(pace.rest());
-                }
+        let is_emptied = match &received {
+            Some(Ok(())) => {
+                pace.borrow_mut().took(take(&intake, &arrivals));
+                arrivals.are_all()
             }
-            Err(error) => {
-                trouble.tell(&socket, &error);
+            Some(Err(error)) => {
+                trouble.tell(&socket, error);
                 // An error that lasts must not become a busy loop.
-                tokio::time::sleep(pace.period()).await;
+                tokio::time::sleep_until(due.into()).await;
+                false
             }
+            None => false,
+        };
+        // Under load the timer does not get its turn, and neither do other sockets.
+        let now = Instant::now();
+        if now >= due {
+            tick(&mut socket, &pace, &intake, &arrivals);
+            ticked = now;
+            tokio::task::yield_now().await;
+        }
+        if is_emptied {
+            let rest = pace.borrow().rest();
+            std::thread::sleep(rest);
         }
     }
     let end = Instant::now() + KERNEL_DRAIN_MAX;
@@ -112,9 +123,16 @@ fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) -> u64 {
     datagrams
 }
 
-/// While a socket is quiet and rests for long, the kernel says when its datagrams came.
-fn tick(socket: &mut Socket, pace: &mut Pace, intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) {
-    socket.stamp(pace.tick(Instant::now()));
+/// While little comes and the thread rests for long, the kernel says when its datagrams came.
+fn tick(
+    socket: &mut Socket,
+    pace: &Rc<RefCell<Pace>>,
+    intake: &Rc<RefCell<Intake>>,
+    arrivals: &Arrivals,
+) {
+    let mut pace = pace.borrow_mut();
+    pace.tick(Instant::now());
+    socket.stamp(pace.is_quiet());
     let mut intake = intake.borrow_mut();
     intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
     intake.tick(now_us());
