@@ -15,7 +15,7 @@ use protocol::{
     CdsTime, FRAME_OCTETS_MAX, Packet, Sequence, SpacecraftId, Stamp, emit, health::Health,
 };
 use receiver::socket::Socket;
-use support::{Ground, cluster, tables};
+use support::{Ground, Tables, cluster, tables};
 
 fn now_us() -> Result<i64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64)
@@ -88,5 +88,34 @@ fn it_wakes_seldom_and_knows_when_each_datagram_came() -> Result<()> {
             assert!((from_us..=to_us).contains(&received_us), "{from_us} {received_us} {to_us}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn the_look_at_the_schema_keeps_its_connection_and_makes_a_lost_one_anew() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &["--writers", "1"])?;
+    // Nothing comes, so the writer has not connected.
+    let sessions = || {
+        ground.sql(
+            "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'orbitstream receiver'",
+        )
+    };
+    let seconds = |seconds| std::thread::sleep(Duration::from_secs(seconds));
+    seconds(4);
+    let first = sessions()?;
+    seconds(3);
+    assert_eq!(sessions()?, first);
+    ground.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'orbitstream receiver'",
+    )?;
+    for _ in 0..40 {
+        assert_eq!(ground.station.ask("/readyz")?.0, 200);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let second = sessions()?;
+    assert!(!second.is_empty() && second != first, "{first}, {second}");
+    ground.stop()?;
     Ok(())
 }

@@ -78,9 +78,9 @@ impl Monitor {
         self.learned = Some(learned);
     }
 
-    /// Brings most of what [`Self::take`] needs into the processor's cache: with many satellites it has left
-    /// that since the last sample, and the processor waits for the lines of all channels at once for
-    /// little longer than for one of them.
+    /// Brings most of what [`Self::take`] needs into the processor's cache: with many satellites it has
+    /// left that since the last sample, and the processor waits for the lines of all channels at once
+    /// for little longer than for one of them.
     #[inline]
     pub(super) fn fetch(&self) {
         let Some(learned) = &self.learned else { return };

@@ -54,12 +54,12 @@ pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<
 /// client and server many times as much.
 async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
     if let Some(lookout) = kept.take() {
-        let checked = timeout(KEPT_TIMEOUT, lookout.check()).await;
-        if let Ok(checked) = checked
-            && !matches!(checked, Err(schema::Error::Database(_)))
-        {
-            *kept = Some(lookout);
-            return checked;
+        match timeout(KEPT_TIMEOUT, lookout.check()).await {
+            Err(_) | Ok(Err(schema::Error::Database(_))) => {}
+            Ok(checked) => {
+                *kept = Some(lookout);
+                return checked;
+            }
         }
     }
     let lookout = kept.insert(Lookout::connect(config).await?);

@@ -60,7 +60,7 @@ impl Ours {
         let intake = Intake::new(admission, outlets, Arc::clone(&counters));
         let (stopper, drain) = running(Duration::from_secs(1));
         let receive = move || {
-            listen::run(intake, vec![socket], REST_MAX, drain)?;
+            listen::run(intake, vec![socket], Duration::MAX, drain)?;
             cpu::of_this_thread()
         };
         let receiving = thread::Builder::new().name("ours".into()).spawn(receive)?;
@@ -99,6 +99,4 @@ impl Receiver for Ours {
 const WRITERS: usize = 2;
 const QUEUE_OCTETS: usize = 64 << 20;
 const SATELLITES_MAX: usize = 10_000;
-/// As the station's with its `--batch-age`.
-const REST_MAX: Duration = Duration::from_millis(32);
 const DISCARD_PERIOD: Duration = Duration::from_millis(1);
