@@ -39,6 +39,8 @@ pub struct Intake {
     links: Links,
     rationing: Rationing,
     source_rate: Option<SourceRate>,
+    /// When something was refused last.
+    refused_us: i64,
     /// The ledger at the last row of `station_health`.
     told: Ledger,
     /// When the next rows about links and station are due.
@@ -63,6 +65,7 @@ impl Intake {
             links: Links::default(),
             rationing: Rationing::new(admission.rejected_per_second),
             source_rate: admission.source_rate.map(SourceRate::new),
+            refused_us: i64::MIN,
             told: Ledger::default(),
             tell_us: 0,
             checkpoints: None,
@@ -206,6 +209,15 @@ impl Intake {
         self.tracker.forget_counts();
     }
 
+    /// Whether it matters where datagrams come from: to who is let in, or because something was refused
+    /// of late, and its source is kept with it.
+    #[must_use]
+    pub fn needs_sources(&self, now_us: i64) -> bool {
+        let Admission { sources, source_rate, .. } = &self.admission;
+        let is_calm = now_us.saturating_sub(self.refused_us) > REFUSED_US;
+        !sources.is_empty() || source_rate.is_some() || !is_calm
+    }
+
     /// Adds datagrams that the kernel dropped.
     pub fn kernel_dropped(&mut self, datagrams: u64) {
         self.counts.kernel_dropped += datagrams;
@@ -293,6 +305,7 @@ impl Intake {
     /// Keeps a refused frame, if this second still permits.
     #[cold]
     fn keep(&mut self, reason: u8, source: Option<IpAddr>, octets: &[u8], received_us: i64) {
+        self.refused_us = received_us;
         if self.rationing.permits(received_us) {
             let frame = RejectedFrame { reason, source, octets };
             let writer = self.outlets.station_writer();
@@ -363,6 +376,8 @@ impl Intake {
 const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 320 << 20);
 /// Links and station are told about each second.
 const TELL_PERIOD_US: i64 = 1_000_000;
+/// How long something refused says that more will be.
+const REFUSED_US: i64 = 10_000_000;
 /// What the tracker knows is kept each time that so many seconds were told: after a crash the frames
 /// since then are tracked again, and repeats since then are counted no more.
 const CHECKPOINT_TELLS: u32 = 10;
@@ -537,5 +552,21 @@ mod tests {
         assert_eq!((ledger.rejected.rate_limited, ledger.rejected.not_allowed), (2, 5));
         assert_eq!((ledger.accepted, ledger.frames), (3 * 2 + 5, 3 * 2 + 5 + 7));
         assert_eq!((ledger.frames_residual(), ledger.missed), (0, 0));
+    }
+    #[test]
+    fn sources_matter_to_who_is_let_in_and_for_a_while_after_a_refusal() {
+        let counters = Counters::new(1);
+        let intake =
+            |admission| Intake::new(admission, queues(1, 0, &counters).0, Arc::clone(&counters));
+        let mut calm = intake(admission());
+        assert!(!calm.needs_sources(0));
+        calm.datagram(&frame(1, 0), None, 1_000_000);
+        assert!(!calm.needs_sources(1_000_000));
+        calm.datagram(&[1, 2, 3], None, 2_000_000);
+        assert!(calm.needs_sources(2_000_000) && calm.needs_sources(12_000_000));
+        assert!(!calm.needs_sources(12_000_001));
+        let sources = vec!["192.0.2.0/24".parse().unwrap()];
+        assert!(intake(Admission { sources, ..admission() }).needs_sources(0));
+        assert!(intake(Admission { source_rate: Some(3), ..admission() }).needs_sources(0));
     }
 }

@@ -25,11 +25,13 @@ pub struct Links {
     ticks: usize,
 }
 
-/// One stream's interval.
+/// One stream's interval. The row fills a line of the processor's cache, and what else changes with
+/// each frame begins the next.
+#[repr(C, align(64))]
 struct Link {
     row: Row,
-    opened_us: i64,
     heard_us: i64,
+    opened_us: i64,
     latencies: Latencies,
 }
 

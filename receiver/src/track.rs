@@ -64,6 +64,9 @@ struct Stream {
     previous: Option<Box<Boot>>,
 }
 
+/// In its first line of the processor's cache is all that changes with a frame, but for the frame's
+/// own bit.
+#[repr(C, align(64))]
 struct Boot {
     boot_count: u16,
     counts: Counts,

@@ -2,9 +2,10 @@
 
 /// Counts by size. Buckets grow by a fourth of an octave, so the median is right to about a tenth.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Latencies {
-    counts: [u16; BUCKETS],
     max_us: Option<i64>,
+    counts: [u16; BUCKETS],
 }
 
 impl Default for Latencies {
@@ -51,7 +52,7 @@ fn bucket(us: u64) -> usize {
         return 0;
     }
     let octave = (us / SMALLEST_US).ilog2();
-    let part = us * PARTS as u64 / (SMALLEST_US << octave) - PARTS as u64;
+    let part = ((us * PARTS as u64 / SMALLEST_US) >> octave) - PARTS as u64;
     (1 + octave as usize * PARTS + part as usize).min(BUCKETS - 1)
 }
 

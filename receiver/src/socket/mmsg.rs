@@ -73,6 +73,19 @@ impl Arrivals {
         Self { headers, buffers, _vectors: vectors, names, controls, received: 0 }
     }
 
+    /// Lets the kernel write down where datagrams come from, or no longer: that takes a tenth of what it
+    /// needs for a small one.
+    pub fn ask_sources(&mut self, asks: bool) {
+        for (header, name) in self.headers.iter_mut().zip(&mut self.names) {
+            // Of no family, until the kernel writes there.
+            name.sin6_family = 0;
+            header.msg_hdr.msg_name = match asks {
+                true => std::ptr::from_mut(name).cast(),
+                false => std::ptr::null_mut(),
+            };
+        }
+    }
+
     /// Takes what the socket holds, without blocking.
     pub(super) fn receive(&mut self, socket: RawFd) -> io::Result<()> {
         let written = &mut self.headers[..std::mem::take(&mut self.received)];
@@ -102,28 +115,34 @@ impl Arrivals {
         self.received < MESSAGES
     }
 
-    /// The datagrams of the last call, in order; what the kernel coalesced is taken apart again.
-    pub fn iter(&self) -> impl Iterator<Item = Arrival<'_>> {
-        (0..self.received).flat_map(|message| {
-            let length = (self.headers[message].msg_len as usize).min(PAYLOAD_OCTETS);
+    /// Messages of the last call: datagrams, or what the kernel coalesced of them.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.received
+    }
+
+    /// Shows the datagrams of the last call, in order; what the kernel coalesced is taken apart again.
+    #[inline]
+    pub fn each(&self, mut show: impl FnMut(Arrival<'_>)) {
+        for message in 0..self.received {
+            let header = &self.headers[message];
+            let length = (header.msg_len as usize).min(PAYLOAD_OCTETS);
             let start = message * BUFFER_OCTETS;
             let octets = &self.buffers[start..start + length];
             let source = source(&self.names[message]);
-            let segment = self.control(message, libc::SOL_UDP, libc::UDP_GRO);
-            let segment = segment.map_or(0, u32::from_ne_bytes);
-            let received_us = self.received_us(message);
+            let (segment, received_us) = match header.msg_hdr.msg_controllen {
+                0 => (0, None),
+                _ => (self.segment_octets(message), self.received_us(message)),
+            };
             // A datagram without payload is one too, but no chunk of anything.
-            let empty = octets.is_empty().then_some(octets);
-            let segments = octets.chunks(match segment {
-                0 => PAYLOAD_OCTETS,
-                octets => octets as usize,
-            });
-            empty.into_iter().chain(segments).map(move |octets| Arrival {
-                octets,
-                source,
-                received_us,
-            })
-        })
+            if segment == 0 || octets.is_empty() {
+                show(Arrival { octets, source, received_us });
+            } else {
+                for octets in octets.chunks(segment) {
+                    show(Arrival { octets, source, received_us });
+                }
+            }
+        }
     }
 
     /// The drop counter that came with the last datagram.
@@ -131,6 +150,12 @@ impl Arrivals {
     pub fn drops_reported(&self) -> Option<u32> {
         let last = self.received.checked_sub(1)?;
         self.control(last, libc::SOL_SOCKET, libc::SO_RXQ_OVFL).map(u32::from_ne_bytes)
+    }
+
+    /// Of how many octets each datagram of a message is, but for the last; 0 when it is one.
+    fn segment_octets(&self, message: usize) -> usize {
+        let octets = self.control(message, libc::SOL_UDP, libc::UDP_GRO);
+        octets.map_or(0, u32::from_ne_bytes) as usize
     }
 
     /// When a message came, in µs since 1970.

@@ -79,9 +79,11 @@ async fn one(
         };
         let is_emptied = match &received {
             Some(Ok(())) => {
-                pace.borrow_mut().took(take(&intake, &arrivals));
+                let datagrams = take(&intake, &arrivals);
+                pace.borrow_mut().took(arrivals.messages(), datagrams);
                 arrivals.are_all()
             }
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => true,
             Some(Err(error)) => {
                 trouble.tell(&socket, error);
                 // An error that lasts must not become a busy loop.
@@ -93,13 +95,14 @@ async fn one(
         // Under load the timer does not get its turn, and neither do other sockets.
         let now = Instant::now();
         if now >= due {
-            tick(&mut socket, &pace, &intake, &arrivals);
+            tick(&mut socket, &mut arrivals, &pace, &intake);
             ticked = now;
             tokio::task::yield_now().await;
         }
         if is_emptied {
-            let rest = pace.borrow().rest();
+            let rest = pace.borrow_mut().rest();
             std::thread::sleep(rest);
+            tokio::task::yield_now().await;
         }
     }
     let end = Instant::now() + KERNEL_DRAIN_MAX;
@@ -114,28 +117,31 @@ fn take(intake: &Rc<RefCell<Intake>>, arrivals: &Arrivals) -> u64 {
     let taken_us = now_us();
     let mut intake = intake.borrow_mut();
     let mut datagrams = 0;
-    for arrival in arrivals.iter() {
+    arrivals.each(|arrival| {
         datagrams += 1;
         let received_us = arrival.received_us.unwrap_or(taken_us);
         intake.datagram(arrival.octets, arrival.source, received_us);
-    }
+    });
     intake.publish();
     datagrams
 }
 
-/// While little comes and the thread rests for long, the kernel says when its datagrams came.
+/// While little comes, the runtime says that something is there, and the kernel when it came, since
+/// the thread rests for long. While very much comes, nobody asks from whom unless it matters.
 fn tick(
     socket: &mut Socket,
+    arrivals: &mut Arrivals,
     pace: &Rc<RefCell<Pace>>,
     intake: &Rc<RefCell<Intake>>,
-    arrivals: &Arrivals,
 ) {
-    let mut pace = pace.borrow_mut();
+    let (mut pace, mut intake) = (pace.borrow_mut(), intake.borrow_mut());
     pace.tick(Instant::now());
-    socket.stamp(pace.is_quiet());
-    let mut intake = intake.borrow_mut();
     intake.kernel_dropped(socket.dropped(arrivals.drops_reported()));
-    intake.tick(now_us());
+    let now_us = now_us();
+    intake.tick(now_us);
+    socket.wait(pace.is_quiet());
+    socket.stamp(pace.is_quiet());
+    arrivals.ask_sources(!pace.is_crowded() || intake.needs_sources(now_us));
 }
 
 /// Errors of a socket, told at most once a second.

@@ -7,14 +7,21 @@ use std::time::{Duration, Instant};
 pub(super) struct Pace {
     /// How many they are.
     sockets: u32,
-    /// Rests of all of them together while they are busy, and while they are quiet.
-    rests: [Duration; 2],
+    /// The longest rests of all of them together while they are busy, and while they are quiet.
+    rests_max: [Duration; 2],
     /// From tick to tick, the same.
     periods: [Duration; 2],
+    /// The rest while they are busy, as it has turned out, and messages since the last one.
+    rest: Duration,
+    gathered: usize,
     is_quiet: bool,
     /// When this second began, and datagrams in it.
     second: Instant,
     datagrams: u64,
+    is_crowded: bool,
+    /// When that was looked at, and messages since.
+    counted: Instant,
+    messages: usize,
 }
 
 impl Pace {
@@ -24,23 +31,42 @@ impl Pace {
     pub(super) fn new(sockets: usize, room: usize, rest_max: Duration, now: Instant) -> Self {
         let rest = |room: f64, rate: f64| Duration::from_secs_f64(room / rate).min(rest_max);
         let room = room as f64;
-        let rests = [rest(room / 4.0, 1e6).min(REST_BUSY), rest(room / 2.0, 3e5).min(REST_QUIET)];
-        let periods = [PERIOD, PERIOD.max(rests[1])];
-        let sockets = sockets.try_into().unwrap_or(u32::MAX).max(1);
-        Self { sockets, rests, periods, is_quiet: false, second: now, datagrams: 0 }
+        let rests_max =
+            [rest(room / 4.0, 1e6).min(REST_BUSY), rest(room / 2.0, 3e5).min(REST_QUIET)];
+        Self {
+            sockets: sockets.try_into().unwrap_or(u32::MAX).max(1),
+            rests_max,
+            periods: [PERIOD, PERIOD.max(rests_max[1])],
+            rest: REST_LEAST.min(rests_max[0]),
+            gathered: 0,
+            is_quiet: false,
+            second: now,
+            datagrams: 0,
+            is_crowded: false,
+            counted: now,
+            messages: 0,
+        }
     }
 
-    /// So many datagrams were taken. They are busy as soon as there are too many in this second.
-    pub(super) fn took(&mut self, datagrams: u64) {
+    /// So many datagrams were taken, in so many messages. The sockets are busy as soon as there are too
+    /// many in this second.
+    pub(super) fn took(&mut self, messages: usize, datagrams: u64) {
+        self.messages += messages;
+        self.gathered += messages;
         self.datagrams += datagrams;
         self.is_quiet &= self.datagrams <= QUIET_PER_SECOND;
     }
 
-    /// Looks whether a second is over. They are quiet after one in which little came.
+    /// Looks how much has come. The sockets are quiet after a second in which it was little.
     pub(super) fn tick(&mut self, now: Instant) {
         if now - self.second >= SECOND {
             self.is_quiet = self.datagrams <= QUIET_PER_SECOND;
             (self.second, self.datagrams) = (now, 0);
+        }
+        let elapsed = now - self.counted;
+        if elapsed >= PERIOD {
+            self.is_crowded = self.messages as f64 > CROWDED_PER_SECOND * elapsed.as_secs_f64();
+            (self.counted, self.messages) = (now, 0);
         }
     }
 
@@ -49,25 +75,45 @@ impl Pace {
         self.is_quiet
     }
 
+    /// Whether so much comes that the kernel should do no more for a message than it has to.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
     /// The time from tick to tick, and so the longest that a sample waits in a chunk that does not
     /// fill.
     pub(super) fn period(&self) -> Duration {
         self.periods[usize::from(self.is_quiet)]
     }
 
-    /// For how long nobody has to look after one of the sockets was emptied.
-    pub(super) fn rest(&self) -> Duration {
-        self.rests[usize::from(self.is_quiet)] / self.sockets
+    /// For how long nobody has to look, now that one of the sockets was emptied. While they are busy,
+    /// for as long as makes up for waking, and no longer: what waits leaves the processor's cache.
+    pub(super) fn rest(&mut self) -> Duration {
+        match std::mem::take(&mut self.gathered) {
+            0..GATHERED_LEAST => self.rest *= 2,
+            GATHERED_LEAST..=GATHERED_MOST => {}
+            _ => self.rest /= 2,
+        }
+        self.rest = self.rest.max(REST_LEAST).min(self.rests_max[0]);
+        let rest = if self.is_quiet { self.rests_max[1] } else { self.rest };
+        rest / self.sockets
     }
 }
 
 /// The longest rests. Samples are not visible so much later that it matters.
 const REST_BUSY: Duration = Duration::from_millis(5);
 const REST_QUIET: Duration = Duration::from_millis(32);
+/// The shortest.
+const REST_LEAST: Duration = Duration::from_micros(100);
+/// Messages that a rest should bring.
+const GATHERED_LEAST: usize = 256;
+const GATHERED_MOST: usize = 512;
 const PERIOD: Duration = Duration::from_millis(10);
-/// Up to so many, waking costs more than what the kernel needs to stamp them.
+/// Up to so many datagrams, waking costs more than what the kernel needs to stamp them.
 const QUIET_PER_SECOND: u64 = 5_000;
 const SECOND: Duration = Duration::from_secs(1);
+/// More messages than that keep a small machine's processor busy for a quarter of the time.
+const CROWDED_PER_SECOND: f64 = 200_000.0;
 
 #[cfg(test)]
 mod tests {
@@ -80,8 +126,11 @@ mod tests {
             let mut pace = Pace::new(sockets, octets * 2 / 1_280, rest_max, Instant::now());
             [false, true].map(|is_quiet| {
                 pace.is_quiet = is_quiet;
-                assert!(pace.rest() * sockets as u32 <= pace.period().max(rest_max));
-                pace.rest().as_micros()
+                // Nothing comes.
+                let longest = (0..10).map(|_| pace.rest()).max().unwrap();
+                assert_eq!(pace.rest(), longest);
+                assert!(longest * sockets as u32 <= pace.period().max(rest_max));
+                longest.as_micros()
             })
         };
         assert_eq!(rests(16 << 20, 1, 100), [5_000, 32_000]);
@@ -98,18 +147,53 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::new(1, 1 << 20, Duration::MAX, now);
         for round in 0..3 {
-            pace.took(5_001);
+            pace.took(1, 5_001);
             assert!(!pace.is_quiet(), "{round}");
             // The second that has begun had too many, the next one has not.
             let quiet = (1..400).find(|_| {
                 now += pace.period();
-                pace.took(50);
+                pace.took(1, 50);
                 pace.tick(now);
                 pace.is_quiet()
             });
             assert_eq!((quiet, pace.period()), (Some(200), REST_QUIET), "{round}");
-            pace.took(5_000);
+            pace.took(1, 5_000);
             assert!(pace.is_quiet(), "{round}");
+        }
+    }
+    #[test]
+    fn a_rest_is_as_long_as_some_hundred_messages_take() {
+        let mut pace = Pace::new(1, 1 << 20, Duration::MAX, Instant::now());
+        for (messages_per_s, shortest_us, longest_us) in [
+            (1e3, 5_000, 5_000),
+            (1e5, 2_560, 5_000),
+            (1e6, 256, 512),
+            (1e8, 100, 100),
+            (3e5, 853, 1_706),
+            (0.0, 5_000, 5_000),
+        ] {
+            let mut rest = pace.rest();
+            for _ in 0..20 {
+                pace.took((messages_per_s * rest.as_secs_f64()) as usize, 0);
+                rest = pace.rest();
+            }
+            let range = shortest_us..=longest_us;
+            assert!(range.contains(&rest.as_micros()), "{messages_per_s}: {rest:?}");
+        }
+    }
+
+    #[test]
+    fn many_messages_make_a_crowd() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(2, 1 << 20, Duration::MAX, now);
+        for (messages, is_crowded) in [(2_001, true), (1_999, false), (0, false), (3_000, true)] {
+            now += PERIOD;
+            pace.took(messages, 0);
+            pace.tick(now);
+            assert_eq!(pace.is_crowded(), is_crowded, "{messages}");
+            // The other socket's turn, right afterwards.
+            pace.tick(now + PERIOD / 10);
+            assert_eq!(pace.is_crowded(), is_crowded, "{messages}");
         }
     }
 }

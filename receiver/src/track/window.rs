@@ -33,6 +33,7 @@ impl Verdict {
 pub const WINDOW_COUNTS: u32 = 4_096;
 
 /// Remembers the newest count and, for each of the [`WINDOW_COUNTS`] up to it, whether it came.
+#[repr(C)]
 pub(super) struct Window {
     newest: Sequence,
     /// Counts from the first that was heard up to the newest, as far as the window reaches; 0
