@@ -14,7 +14,7 @@ use crate::{
     rejected::{Rationing, RejectedFrame},
     source_rate::SourceRate,
     spacecraft::SpacecraftSet,
-    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict},
+    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict, streams_max},
 };
 
 /// Who is let in.
@@ -62,7 +62,7 @@ impl Intake {
     pub fn new(admission: Admission, outlets: Outlets, counters: Arc<Counters>) -> Self {
         Self {
             tracker: Tracker::new(admission.satellites_max),
-            links: Links::default(),
+            links: Links::new(streams_max(admission.satellites_max)),
             rationing: Rationing::new(admission.rejected_per_second),
             source_rate: admission.source_rate.map(SourceRate::new),
             refused_us: i64::MIN,

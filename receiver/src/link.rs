@@ -57,8 +57,16 @@ pub struct Row {
 
 /// What a link costs beside its stream.
 pub const BYTES_PER_LINK: usize = size_of::<Link>();
+const _: () = assert!(size_of::<Row>() == align_of::<Link>());
 
 impl Links {
+    /// Nothing heard yet, of at most so many streams.
+    #[must_use]
+    pub fn new(streams_max: usize) -> Self {
+        // So that they never move; what is not used yet takes no memory.
+        Self { links: Vec::with_capacity(streams_max), ticked_us: 0, ticks: 0 }
+    }
+
     /// Counts a valid frame of the stream at `place`: streams are numbered in the order in which
     /// they are first heard. `latency_us` is its way from generation to arrival.
     #[inline]

@@ -7,6 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd,
+    task::{Context, Poll},
     time::SystemTime,
 };
 
@@ -112,31 +113,32 @@ impl Socket {
         }
     }
 
-    /// Lets [`Self::receive`] wait for datagrams, in the runtime that this is called in, or no longer:
-    /// whoever sends then has to tell the runtime of each of them, which costs the sender a tenth of
-    /// what it costs to send a small one over loopback.
+    /// Lets the runtime that this is called in wait for datagrams, or no longer: whoever sends then has
+    /// to tell it of each of them.
     pub fn wait(&mut self, waits: bool) {
         if waits != self.waiting.is_some() {
             let register = || self.socket.try_clone().and_then(tokio::net::UdpSocket::from_std);
-            // Where the runtime does not take it, it is polled as before.
+            // Where the runtime does not take it, it is always ready.
             self.waiting = waits.then(register).and_then(Result::ok);
         }
     }
 
-    /// Takes as many datagrams as there are, up to the room in `arrivals`. If there are none it waits
-    /// for one; when it is only polled, the error is `WouldBlock`.
-    pub async fn receive(&self, arrivals: &mut Arrivals) -> io::Result<()> {
+    /// Whether there may be datagrams: always, if it is not waited for them.
+    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         match &self.waiting {
-            Some(waiting) => {
-                waiting.async_io(Interest::READABLE, || self.try_receive(arrivals)).await
-            }
-            None => self.try_receive(arrivals),
+            Some(waiting) => waiting.poll_recv_ready(context).map(drop),
+            None => Poll::Ready(()),
         }
     }
 
-    /// Takes what is there without waiting; `WouldBlock` when there is nothing.
-    pub fn try_receive(&self, arrivals: &mut Arrivals) -> io::Result<()> {
-        arrivals.receive(self.socket.as_raw_fd())
+    /// Takes as many datagrams as there are, up to the room in `arrivals`; `WouldBlock` when there are
+    /// none.
+    pub fn receive(&self, arrivals: &mut Arrivals) -> io::Result<()> {
+        let mut receive = || arrivals.receive(self.socket.as_raw_fd());
+        match &self.waiting {
+            Some(waiting) => waiting.try_io(Interest::READABLE, receive),
+            None => receive(),
+        }
     }
 
     /// Datagrams that the kernel dropped since the last call. Asked of the socket itself
@@ -193,7 +195,7 @@ const DATAGRAM_OCTETS: usize = 1_280;
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, task::Poll};
+    use std::future::poll_fn;
 
     use super::*;
 
@@ -219,7 +221,7 @@ mod tests {
             sender.send_to(b"datagram", socket.address()).unwrap();
             let to_us = now_us();
             std::thread::sleep(std::time::Duration::from_millis(2));
-            socket.receive(&mut arrivals).await.unwrap();
+            receive(&socket, &mut arrivals).await;
             let mut came = Vec::new();
             arrivals.each(|arrival| came.push(arrival.received_us));
             assert_eq!(came.len(), 1);
@@ -229,34 +231,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_polled_or_waited_for_with_and_without_sources() {
+    async fn it_is_waited_for_or_not_with_and_without_sources() {
         let bound = Socket::bind("127.0.0.1:0".parse().unwrap(), 65_536, true).unwrap();
         let mut socket = Socket::from_bound(bound).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut arrivals = Arrivals::new();
-        for round in 0..8 {
-            let (waits, asks) = (round / 2 % 2 == 1, round % 2 == 1);
+        for round in 0..16 {
+            let [waits, asks, is_there] = [1, 2, 4].map(|bit| round & bit != 0);
+            if is_there {
+                sender.send_to(b"datagram", socket.address()).unwrap();
+            }
             socket.wait(waits);
             arrivals.ask_sources(asks);
-            let mut receive = Box::pin(socket.receive(&mut arrivals));
-            let first = poll_fn(|context| Poll::Ready(receive.as_mut().poll(context))).await;
-            match first {
-                Poll::Ready(nothing) => {
-                    assert!(!waits, "{round}");
-                    assert_eq!(nothing.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-                    drop(receive);
-                    sender.send_to(b"datagram", socket.address()).unwrap();
-                    socket.receive(&mut arrivals).await.unwrap();
-                }
-                Poll::Pending => {
-                    assert!(waits, "{round}");
-                    sender.send_to(b"datagram", socket.address()).unwrap();
-                    receive.await.unwrap();
-                }
+            if !is_there {
+                let error = socket.receive(&mut arrivals).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{round}");
+                let first = poll_fn(|context| Poll::Ready(socket.poll_ready(context))).await;
+                assert_eq!(first.is_pending(), waits, "{round}");
+                sender.send_to(b"datagram", socket.address()).unwrap();
             }
+            receive(&socket, &mut arrivals).await;
             let mut sources = Vec::new();
             arrivals.each(|arrival| sources.push(arrival.source));
             assert_eq!(sources, [asks.then_some("127.0.0.1".parse().unwrap())], "{round}");
+        }
+    }
+
+    /// Waits for datagrams and takes them.
+    async fn receive(socket: &Socket, arrivals: &mut Arrivals) {
+        while let Err(error) = socket.receive(arrivals) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            poll_fn(|context| socket.poll_ready(context)).await;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -272,7 +278,7 @@ mod tests {
             let mut arrivals = Arrivals::new();
             let mut lengths = Vec::new();
             while lengths.len() < 5 {
-                socket.receive(&mut arrivals).await.unwrap();
+                receive(&socket, &mut arrivals).await;
                 arrivals.each(|arrival| {
                     assert!(arrival.octets.iter().all(|&o| o == arrival.octets.len() as u8));
                     assert_eq!(arrival.source, Some("127.0.0.1".parse().unwrap()));
@@ -285,7 +291,7 @@ mod tests {
                 sender.send_to(&[0; 1_000], socket.address()).unwrap();
             }
             let mut received = 0;
-            while socket.try_receive(&mut arrivals).is_ok() {
+            while socket.receive(&mut arrivals).is_ok() {
                 arrivals.each(|_| received += 1);
             }
             assert!(received < 200, "the small buffer overflowed");

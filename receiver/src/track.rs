@@ -73,6 +73,13 @@ struct Boot {
     window: Window,
 }
 
+const _: () = assert!(size_of::<Boot>() - window::BITS_OCTETS == 64);
+/// How many streams so many spacecraft have at most.
+#[must_use]
+pub fn streams_max(satellites_max: usize) -> usize {
+    satellites_max.min(SPACECRAFT) * KINDS.len()
+}
+
 /// What a stream costs at most: its own record, and the boxed record of its previous boot.
 pub const BYTES_PER_STREAM_MAX: usize = size_of::<Stream>() + size_of::<Boot>();
 /// Boots that are remembered for the final report after they are over. Later ones keep counting in
@@ -85,7 +92,8 @@ impl Tracker {
     pub fn new(satellites_max: usize) -> Self {
         Self {
             index: vec![NO_STREAM; KINDS.len() * SPACECRAFT],
-            streams: Vec::new(),
+            // So that they never move; what is not used yet takes no memory.
+            streams: Vec::with_capacity(streams_max(satellites_max)),
             ended: Vec::new(),
             satellites: 0,
             satellites_max,

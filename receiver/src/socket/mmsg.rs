@@ -19,7 +19,7 @@ use super::Arrival;
 /// Room for the datagrams of one system call, made once.
 pub struct Arrivals {
     headers: Vec<libc::mmsghdr>,
-    // What the headers point to. These are never written to but by the kernel, nor moved or resized.
+    // What the headers point to: never moved or resized, and written to by nobody while the kernel does.
     buffers: Vec<u8>,
     _vectors: Vec<libc::iovec>,
     names: Vec<Name>,

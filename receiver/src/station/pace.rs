@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 /// The pace of a thread's sockets, all together: while it rests, it looks at none of them.
 pub(super) struct Pace {
-    /// How many they are.
-    sockets: u32,
-    /// The longest rests of all of them together while they are busy, and while they are quiet.
+    /// The longest rests while they are busy, and while they are quiet.
     rests_max: [Duration; 2],
     /// From tick to tick, the same.
     periods: [Duration; 2],
@@ -19,22 +17,21 @@ pub(super) struct Pace {
     second: Instant,
     datagrams: u64,
     is_crowded: bool,
-    /// When that was looked at, and messages since.
-    counted: Instant,
+    /// The last tick, and messages since.
+    ticked: Instant,
     messages: usize,
 }
 
 impl Pace {
-    /// Of so many sockets with room for so many datagrams each, that rest no longer than `rest_max`. A
+    /// Of sockets that each have room for so many datagrams, and rest no longer than `rest_max`. A
     /// million datagrams a second for one of them fill no more than a quarter of its room meanwhile,
     /// and after a quiet second, 300,000 no more than half of it.
-    pub(super) fn new(sockets: usize, room: usize, rest_max: Duration, now: Instant) -> Self {
+    pub(super) fn new(room: usize, rest_max: Duration, now: Instant) -> Self {
         let rest = |room: f64, rate: f64| Duration::from_secs_f64(room / rate).min(rest_max);
         let room = room as f64;
         let rests_max =
             [rest(room / 4.0, 1e6).min(REST_BUSY), rest(room / 2.0, 3e5).min(REST_QUIET)];
         Self {
-            sockets: sockets.try_into().unwrap_or(u32::MAX).max(1),
             rests_max,
             periods: [PERIOD, PERIOD.max(rests_max[1])],
             rest: REST_LEAST.min(rests_max[0]),
@@ -43,7 +40,7 @@ impl Pace {
             second: now,
             datagrams: 0,
             is_crowded: false,
-            counted: now,
+            ticked: now,
             messages: 0,
         }
     }
@@ -63,11 +60,14 @@ impl Pace {
             self.is_quiet = self.datagrams <= QUIET_PER_SECOND;
             (self.second, self.datagrams) = (now, 0);
         }
-        let elapsed = now - self.counted;
-        if elapsed >= PERIOD {
-            self.is_crowded = self.messages as f64 > CROWDED_PER_SECOND * elapsed.as_secs_f64();
-            (self.counted, self.messages) = (now, 0);
-        }
+        let elapsed = (now - self.ticked).as_secs_f64();
+        self.is_crowded = self.messages as f64 > CROWDED_PER_SECOND * elapsed;
+        (self.ticked, self.messages) = (now, 0);
+    }
+
+    /// When the next tick is due.
+    pub(super) fn due(&self) -> Instant {
+        self.ticked + self.periods[usize::from(self.is_quiet)]
     }
 
     /// Whether little comes.
@@ -80,14 +80,14 @@ impl Pace {
         self.is_crowded
     }
 
-    /// The time from tick to tick, and so the longest that a sample waits in a chunk that does not
-    /// fill.
-    pub(super) fn period(&self) -> Duration {
-        self.periods[usize::from(self.is_quiet)]
+    /// Whether to look after each rest is enough, and nobody has to be told of what comes: while they
+    /// are busy, unless their buffers are so small that there would be thousands of looks a second.
+    pub(super) fn may_poll(&self) -> bool {
+        !self.is_quiet && self.rests_max[0] >= POLLED_REST_LEAST
     }
 
-    /// For how long nobody has to look, now that one of the sockets was emptied. While they are busy,
-    /// for as long as makes up for waking, and no longer: what waits leaves the processor's cache.
+    /// For how long nobody has to look, now that all sockets were emptied. While they are busy, for as
+    /// long as makes up for waking, and no longer: what waits leaves the processor's cache.
     pub(super) fn rest(&mut self) -> Duration {
         match std::mem::take(&mut self.gathered) {
             0..GATHERED_LEAST => self.rest *= 2,
@@ -95,8 +95,7 @@ impl Pace {
             _ => self.rest /= 2,
         }
         self.rest = self.rest.max(REST_LEAST).min(self.rests_max[0]);
-        let rest = if self.is_quiet { self.rests_max[1] } else { self.rest };
-        rest / self.sockets
+        if self.is_quiet { self.rests_max[1] } else { self.rest }
     }
 }
 
@@ -108,6 +107,8 @@ const REST_LEAST: Duration = Duration::from_micros(100);
 /// Messages that a rest should bring.
 const GATHERED_LEAST: usize = 256;
 const GATHERED_MOST: usize = 512;
+/// With a shorter longest rest than this it is better to be told.
+const POLLED_REST_LEAST: Duration = Duration::from_millis(1);
 const PERIOD: Duration = Duration::from_millis(10);
 /// Up to so many datagrams, waking costs more than what the kernel needs to stamp them.
 const QUIET_PER_SECOND: u64 = 5_000;
@@ -121,49 +122,54 @@ mod tests {
 
     #[test]
     fn the_smaller_the_buffer_the_shorter_the_rests() {
-        let rests = |octets: usize, sockets, rest_max| {
-            let rest_max = Duration::from_millis(rest_max);
-            let mut pace = Pace::new(sockets, octets * 2 / 1_280, rest_max, Instant::now());
-            [false, true].map(|is_quiet| {
+        for (octets, rest_max_ms, rests_us, may_poll) in [
+            (16 << 20, 100, [5_000, 32_000], true),
+            (1 << 30, 100, [5_000, 32_000], true),
+            (1 << 20, 100, [409, 2_730], false),
+            (212_992, 100, [83, 553], false),
+            (256, 100, [0, 0], false),
+            (16 << 20, 2, [2_000, 2_000], true),
+            (16 << 20, 0, [0, 0], false),
+        ] {
+            let rest_max = Duration::from_millis(rest_max_ms);
+            let mut pace = Pace::new(octets * 2 / 1_280, rest_max, Instant::now());
+            assert_eq!(pace.may_poll(), may_poll, "{octets} {rest_max_ms}");
+            let rests = [false, true].map(|is_quiet| {
                 pace.is_quiet = is_quiet;
                 // Nothing comes.
                 let longest = (0..10).map(|_| pace.rest()).max().unwrap();
                 assert_eq!(pace.rest(), longest);
-                assert!(longest * sockets as u32 <= pace.period().max(rest_max));
+                assert!(pace.due() >= pace.ticked + longest);
                 longest.as_micros()
-            })
-        };
-        assert_eq!(rests(16 << 20, 1, 100), [5_000, 32_000]);
-        assert_eq!(rests(16 << 20, 2, 100), [2_500, 16_000]);
-        assert_eq!(rests(1 << 30, 8, 100), [625, 4_000]);
-        assert_eq!(rests(1 << 20, 1, 100), [409, 2_730]);
-        assert_eq!(rests(212_992, 1, 100), [83, 553]);
-        assert_eq!(rests(256, 1, 100), [0, 0]);
-        assert_eq!(rests(16 << 20, 1, 2), [2_000, 2_000]);
+            });
+            assert_eq!(rests, rests_us, "{octets} {rest_max_ms}");
+            assert!(!pace.may_poll(), "quiet");
+        }
     }
 
     #[test]
     fn busy_at_once_and_quiet_after_a_second() {
         let mut now = Instant::now();
-        let mut pace = Pace::new(1, 1 << 20, Duration::MAX, now);
+        let mut pace = Pace::new(1 << 20, Duration::MAX, now);
         for round in 0..3 {
             pace.took(1, 5_001);
             assert!(!pace.is_quiet(), "{round}");
             // The second that has begun had too many, the next one has not.
             let quiet = (1..400).find(|_| {
-                now += pace.period();
+                now = pace.due();
                 pace.took(1, 50);
                 pace.tick(now);
                 pace.is_quiet()
             });
-            assert_eq!((quiet, pace.period()), (Some(200), REST_QUIET), "{round}");
+            assert_eq!((quiet, pace.due() - now), (Some(200), REST_QUIET), "{round}");
             pace.took(1, 5_000);
             assert!(pace.is_quiet(), "{round}");
         }
     }
+
     #[test]
     fn a_rest_is_as_long_as_some_hundred_messages_take() {
-        let mut pace = Pace::new(1, 1 << 20, Duration::MAX, Instant::now());
+        let mut pace = Pace::new(1 << 20, Duration::MAX, Instant::now());
         for (messages_per_s, shortest_us, longest_us) in [
             (1e3, 5_000, 5_000),
             (1e5, 2_560, 5_000),
@@ -184,15 +190,10 @@ mod tests {
 
     #[test]
     fn many_messages_make_a_crowd() {
-        let mut now = Instant::now();
-        let mut pace = Pace::new(2, 1 << 20, Duration::MAX, now);
+        let mut pace = Pace::new(1 << 20, Duration::MAX, Instant::now());
         for (messages, is_crowded) in [(2_001, true), (1_999, false), (0, false), (3_000, true)] {
-            now += PERIOD;
             pace.took(messages, 0);
-            pace.tick(now);
-            assert_eq!(pace.is_crowded(), is_crowded, "{messages}");
-            // The other socket's turn, right afterwards.
-            pace.tick(now + PERIOD / 10);
+            pace.tick(pace.due());
             assert_eq!(pace.is_crowded(), is_crowded, "{messages}");
         }
     }

@@ -142,6 +142,8 @@ fn place(sequence: Sequence) -> (usize, u64) {
     ((place / u64::BITS) as usize, 1 << (place % u64::BITS))
 }
 
+/// What the bits take, at the end of a window.
+pub(super) const BITS_OCTETS: usize = WORDS * size_of::<u64>();
 const WORDS: usize = (WINDOW_COUNTS / u64::BITS) as usize;
 const _: () = assert!(Sequence::MODULUS.is_multiple_of(WINDOW_COUNTS));
 
