@@ -93,11 +93,6 @@ impl Rows {
         Ok(Self { by_connection, frames, way })
     }
 
-    /// How they get into their tables.
-    pub(crate) fn way(&self) -> Way {
-        self.way
-    }
-
     /// Copies all of them, and gives back how many a second.
     pub(crate) fn copy(&self, server: &Server, tables: Tables) -> Result<f64> {
         let database = server.database(tables)?;
