@@ -58,7 +58,7 @@ lint: ## Checks format, lints, documentation, licences and sources of dependenci
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 	$(tools)/cargo-deny --all-features check bans licenses sources
 
-bench: ## Runs the benchmarks, with figures in target/bench/; takes some three quarters of an hour
+bench: ## Runs the benchmarks, with figures in target/bench/; takes an hour or so
 	@scripts/setup.sh postgres
 	cargo build --release -p orbitstream-receiver -p orbitstream-satsim -p orbitstream-harness --bins
 	cargo bench -p orbitstream-protocol -p orbitstream-receiver -p orbitstream-satsim
