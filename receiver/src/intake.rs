@@ -553,6 +553,7 @@ mod tests {
         assert_eq!((ledger.accepted, ledger.frames), (3 * 2 + 5, 3 * 2 + 5 + 7));
         assert_eq!((ledger.frames_residual(), ledger.missed), (0, 0));
     }
+
     #[test]
     fn sources_matter_to_who_is_let_in_and_for_a_while_after_a_refusal() {
         let counters = Counters::new(1);

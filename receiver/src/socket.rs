@@ -116,11 +116,17 @@ impl Socket {
     /// Lets the runtime that this is called in wait for datagrams, or no longer: whoever sends then has
     /// to tell it of each of them.
     pub fn wait(&mut self, waits: bool) {
-        if waits != self.waiting.is_some() {
+        if waits != self.waits() {
             let register = || self.socket.try_clone().and_then(tokio::net::UdpSocket::from_std);
-            // Where the runtime does not take it, it is always ready.
+            // Where the runtime does not take it, it is polled as before.
             self.waiting = waits.then(register).and_then(Result::ok);
         }
+    }
+
+    /// Whether it is waited for datagrams.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Whether there may be datagrams: always, if it is not waited for them.
@@ -243,6 +249,7 @@ mod tests {
             }
             socket.wait(waits);
             arrivals.ask_sources(asks);
+            assert_eq!(socket.waits(), waits, "{round}");
             if !is_there {
                 let error = socket.receive(&mut arrivals).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{round}");

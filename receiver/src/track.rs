@@ -74,6 +74,7 @@ struct Boot {
 }
 
 const _: () = assert!(size_of::<Boot>() - window::BITS_OCTETS == 64);
+
 /// How many streams so many spacecraft have at most.
 #[must_use]
 pub fn streams_max(satellites_max: usize) -> usize {

@@ -68,7 +68,8 @@ impl Listener {
         let mut stopped = pin!(drain.stopped());
         self.adapt();
         while !drain.is_stopped() {
-            if !self.pace.may_poll() {
+            let waits = self.sockets.iter().any(|listening| listening.socket.waits());
+            if waits {
                 tokio::select! {
                     biased;
                     () = &mut stopped => break,
@@ -88,7 +89,8 @@ impl Listener {
                 self.tick();
                 self.adapt();
             }
-            if is_emptied && (has_come || self.pace.may_poll()) {
+            // Without anything to wait for, the rest is what keeps this from being a busy loop.
+            if is_emptied && (has_come || !waits) {
                 std::thread::sleep(self.pace.rest());
             }
         }
@@ -127,9 +129,9 @@ impl Listener {
 
     /// Takes what the kernel still holds.
     fn finish(mut self) -> Vec<StreamCounts> {
-        let end = Instant::now() + KERNEL_DRAIN_MAX;
         for listening in &mut self.sockets {
             listening.socket.wait(false);
+            let end = Instant::now() + KERNEL_DRAIN_MAX;
             while Instant::now() < end {
                 if listening.look(&mut self.intake, &mut self.pace) == Look::Nothing {
                     break;
@@ -180,7 +182,7 @@ impl Listening {
     }
 }
 
-/// The kernel's buffer is emptied at the end, but a sender that goes on cannot hold up the end.
+/// Each socket's buffer is emptied at the end, but a sender that goes on cannot hold up the end.
 const KERNEL_DRAIN_MAX: Duration = Duration::from_secs(1);
 const TELL_PERIOD: Duration = Duration::from_secs(1);
 const TROUBLE_REST: Duration = Duration::from_millis(5);
