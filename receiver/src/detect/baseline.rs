@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Rules, Sample, Violation, orbit::Phase};
+use super::{Finding, Rules, Sample, Violation, larger, orbit::Phase, smaller};
 
 /// One channel along the orbit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,16 +128,16 @@ impl Baseline {
         if self.visits[place] < VISITS_MIN {
             return Finding::Nothing;
         }
-        let usual = deviation.max(rules.step) * DEVIATION_OF_MEAN_SIZE;
-        let least = (rules.baseline_deviations * usual).max(rules.baseline_least);
-        let off = (off as f32).clamp(-FAR * least, FAR * least);
+        let usual = larger(deviation, rules.step) * DEVIATION_OF_MEAN_SIZE;
+        let least = larger(rules.baseline_deviations * usual, rules.baseline_least);
+        let off = larger(smaller(off as f32, FAR * least), -FAR * least);
         self.smooth += (off - self.smooth) * SMOOTHING;
         self.limit += (least - self.limit) * SMOOTHING;
         self.begin(off, usual, sample.time_us);
         let share = self.smooth.abs() / self.limit;
-        let limit = (NATURE_FACTOR * self.ordinary_high).max(1.0);
+        let limit = larger(NATURE_FACTOR * self.ordinary_high, 1.0);
         self.is_tainted |= is_tainted;
-        self.high = self.high.max(share);
+        self.high = larger(self.high, share);
         self.judge(share, limit, sample, f64::from(mean))
     }
 
@@ -200,7 +200,7 @@ impl Baseline {
         }
         let there = self.bins[towards];
         let slope = there.mean - mean;
-        Some((mean + slope * from_middle.abs(), deviation.max(there.deviation)))
+        Some((mean + slope * from_middle.abs(), larger(deviation, there.deviation)))
     }
 
     fn leave_bin(&mut self) {

@@ -8,7 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, scale::Scale, tail::Tail};
+use super::{
+    DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, larger, scale::Scale, smaller,
+    tail::Tail,
+};
 
 /// One channel's jumps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,21 +108,22 @@ impl Delta {
         let step = sample.value - from;
         // What goes on as it began is no jump, however steep.
         let new = step - self.slope;
-        let size = step.abs().min(new.abs()) as f32;
+        let size = smaller(step.abs() as f32, new.abs() as f32);
         let Some(median) = self.scale.median() else {
             self.learn(step, true);
             return Finding::Nothing;
         };
-        let noise = DEVIATION_OF_MEDIAN * median.max(self.slow);
+        let noise = DEVIATION_OF_MEDIAN * larger(median, self.slow);
         let grid = self.grid(rules);
-        let mut threshold =
-            (rules.delta_factor * noise).max(rules.delta_steps * grid).max(rules.delta_least);
+        let least = larger(rules.delta_steps * grid, rules.delta_least);
+        let mut threshold = larger(rules.delta_factor * noise, least);
         if about.is_mature {
-            let nature = self.tail.size().max(about.fleet_tail);
-            threshold = threshold.max(NATURE_FACTOR * nature);
+            let nature = larger(self.tail.size(), about.fleet_tail);
+            threshold = larger(threshold, NATURE_FACTOR * nature);
         }
-        let rough = self.roughen(step, noise.max(grid), sample.time_us, about);
-        if size <= threshold || self.finest.is_infinite() {
+        let usual = larger(noise, grid);
+        let rough = self.roughen(step, usual, sample.time_us, about);
+        if size <= threshold || !self.has_moved() {
             // A value that is stuck says nothing about what steps usually are.
             if about.is_taken && step == 0.0 {
                 self.slope -= self.slope * SLOPE_WEIGHT;
@@ -127,7 +131,7 @@ impl Delta {
                 self.learn(step, !about.is_mature);
             }
             let finding = self.stay(new, sample, threshold, about);
-            let is_rough = about.is_mature && rough > 1.0 && !self.finest.is_infinite();
+            let is_rough = about.is_mature && rough > 1.0 && self.has_moved();
             if !is_rough || about.is_taken {
                 // One event until it is over, and not two that began at one moment.
                 let is_over = self.rough < ROUGH * ROUGH_ONSET;
@@ -137,7 +141,7 @@ impl Delta {
             return Finding::Violates(Violation {
                 since_us: if self.away > 0 { self.since_us } else { self.rough_us },
                 score: rough,
-                threshold: ROUGH * noise.max(grid),
+                threshold: ROUGH * usual,
                 expected: from,
             });
         }
@@ -157,27 +161,31 @@ impl Delta {
     #[inline]
     fn roughen(&mut self, step: f64, usual: f32, time_us: i64, about: Circumstances) -> f32 {
         let before = std::mem::replace(&mut self.step, step);
-        let turn = if (step > 0.0) == (before > 0.0) { 0.0 } else { step.abs().min(before.abs()) };
-        let size = (turn as f32 / usual.max(f32::MIN_POSITIVE)).min(ROUGH_MAX);
+        // Which way noise goes is a coin's toss, which no branch is to depend on.
+        let turns = f32::from(u8::from((step > 0.0) != (before > 0.0)));
+        let turn = turns * smaller(step.abs() as f32, before.abs() as f32);
+        let size = smaller(turn / larger(usual, f32::MIN_POSITIVE), ROUGH_MAX);
         if about.is_switched {
             return 0.0;
         }
         self.rough += (size - self.rough) * ROUGH_WEIGHT;
-        self.rough_peak = self.rough_peak.max(self.rough);
+        let peak = larger(self.rough_peak, self.rough);
         if self.rough < ROUGH * ROUGH_ONSET {
             self.rough_us = time_us;
-            if self.rough_peak > ROUGH * ROUGH_ONSET && !about.is_mature {
-                self.rough_tail.learn(self.rough_peak);
+            if peak > ROUGH * ROUGH_ONSET && !about.is_mature {
+                self.rough_tail.learn(peak);
             }
             self.rough_peak = 0.0;
+        } else {
+            self.rough_peak = peak;
         }
-        self.rough / (ROUGH_NATURE * self.rough_tail.size()).max(ROUGH)
+        self.rough / larger(ROUGH_NATURE * self.rough_tail.size(), ROUGH)
     }
 
     /// The smallest step that the channel makes, as far as is known.
     #[inline]
     pub(super) fn grid(&self, rules: &Rules) -> f32 {
-        rules.step.max(if self.finest.is_finite() { self.finest } else { 0.0 })
+        larger(rules.step, if self.has_moved() { self.finest } else { 0.0 })
     }
 
     /// The step that is usual.
@@ -212,17 +220,35 @@ impl Delta {
         if let Some(median) = self.scale.median() {
             self.slow += (median - self.slow) * SLOWNESS;
         }
-        if size > 0.0 && (is_young || self.finest.is_infinite()) {
-            self.finest = self.finest.min(size);
+        if size > 0.0 && (is_young || !self.has_moved()) {
+            self.finest = smaller(self.finest, size);
         }
+    }
+
+    /// Whether it ever made a step.
+    #[inline]
+    fn has_moved(&self) -> bool {
+        self.finest < f32::INFINITY
     }
 
     /// No jump: the channel is where it belongs, or away since an earlier one.
     #[inline]
     fn stay(&mut self, step: f64, sample: Sample, threshold: f32, about: Circumstances) -> Finding {
         if self.away == 0 {
-            return Finding::Nothing;
+            Finding::Nothing
+        } else {
+            self.stay_away(step, sample, threshold, about)
         }
+    }
+
+    #[cold]
+    fn stay_away(
+        &mut self,
+        step: f64,
+        sample: Sample,
+        threshold: f32,
+        about: Circumstances,
+    ) -> Finding {
         self.away += 1;
         self.calm += 1;
         if step.abs() as f32 > PART_OF_JUMP * threshold {

@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, scale::Scale, tail::Tail};
+use super::{
+    DEVIATION_OF_MEDIAN, Finding, Rules, Sample, Violation, larger, scale::Scale, tail::Tail,
+};
 
 /// One channel's average.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,11 +52,11 @@ impl Ewma {
         let size = away.abs() as f32;
         self.samples = self.samples.saturating_add(1);
         let median = self.scale.median();
-        let limit = (rules.ewma_factor * DEVIATION_OF_MEDIAN * median.unwrap_or(0.0))
-            .max(rules.ewma_steps * grid)
-            .max(NATURE_FACTOR * self.tail.largest_within(TOWERS));
+        let usual = rules.ewma_factor * DEVIATION_OF_MEDIAN * median.unwrap_or(0.0);
+        let nature = NATURE_FACTOR * self.tail.largest_within(TOWERS);
+        let limit = larger(larger(usual, rules.ewma_steps * grid), nature);
         // Of a channel that is on its way somewhere the average says nothing.
-        let is_level = median.is_some_and(|median| median <= (LEVEL * step).max(2.0 * grid));
+        let is_level = median.is_some_and(|median| median <= larger(LEVEL * step, 2.0 * grid));
         let is_off = may_speak && size > limit && (is_level || self.off > 0);
         if !is_off || self.off >= SETTLED_SAMPLES {
             let weight = (1.0 / f64::from(self.samples)).max(WEIGHT);
@@ -102,7 +104,7 @@ impl Ewma {
             return;
         }
         self.scale.push(size);
-        self.high = self.high.max(size);
+        self.high = larger(self.high, size);
         if self.samples.is_multiple_of(TAIL_EVERY) {
             self.tail.learn(self.high);
             self.high = 0.0;

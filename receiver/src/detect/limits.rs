@@ -22,20 +22,24 @@ impl Limits {
             self.beyond = 0;
             return (Finding::Nothing, Severity::Watch);
         };
+        (self.violate(limit, sample, rules), severity)
+    }
+
+    #[cold]
+    fn violate(&mut self, limit: f64, sample: Sample, rules: &Rules) -> Finding {
         if self.beyond == 0 {
             self.since_us = sample.time_us;
         }
         self.beyond = self.beyond.saturating_add(1);
         if self.beyond < VIOLATIONS {
-            return (Finding::Nothing, severity);
+            return Finding::Nothing;
         }
-        let violation = Violation {
+        Finding::Violates(Violation {
             since_us: self.since_us,
             score: (1.0 + (sample.value - limit).abs() / rules.width()) as f32,
             threshold: limit as f32,
             expected: limit,
-        };
-        (Finding::Violates(violation), severity)
+        })
     }
 }
 

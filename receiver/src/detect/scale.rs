@@ -35,18 +35,16 @@ impl Scale {
     #[inline]
     pub(super) fn push(&mut self, step: f32) {
         let bucket = bucket(step);
-        let next = usize::from(self.next);
+        let oldest = std::mem::replace(&mut self.ring[usize::from(self.next)], bucket);
         if usize::from(self.filled) == WINDOW {
-            let oldest = self.ring[next];
-            self.counts[usize::from(oldest)] -= 1;
+            self.counts[usize::from(oldest) % BUCKETS] -= 1;
             self.below -= u8::from(oldest < self.place);
         } else {
             self.filled += 1;
         }
-        self.ring[next] = bucket;
-        self.counts[usize::from(bucket)] += 1;
+        self.counts[usize::from(bucket) % BUCKETS] += 1;
         self.below += u8::from(bucket < self.place);
-        self.next = if next + 1 == WINDOW { 0 } else { self.next + 1 };
+        self.next = if usize::from(self.next) + 1 == WINDOW { 0 } else { self.next + 1 };
         self.find();
     }
 
@@ -60,14 +58,21 @@ impl Scale {
     #[inline]
     fn find(&mut self) {
         let half = self.filled.div_ceil(2);
-        while self.below >= half {
-            self.place -= 1;
-            self.below -= self.counts[usize::from(self.place)];
+        let mut place = self.place;
+        let mut below = self.below;
+        while below >= half {
+            place -= 1;
+            below -= self.counts[usize::from(place) % BUCKETS];
         }
-        while self.below + self.counts[usize::from(self.place)] < half {
-            self.below += self.counts[usize::from(self.place)];
-            self.place += 1;
+        loop {
+            let here = self.counts[usize::from(place) % BUCKETS];
+            if below + here >= half {
+                break;
+            }
+            below += here;
+            place += 1;
         }
+        (self.place, self.below) = (place, below);
     }
 }
 

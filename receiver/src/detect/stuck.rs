@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Rules, Sample, Violation, tail::Tail};
+use super::{Finding, Rules, Sample, Violation, larger, tail::Tail};
 
 /// One channel's repetitions.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Stuck {
 
     #[inline]
     fn limit(&self, rules: &Rules) -> u32 {
-        let natural = self.runs.largest_within(TOWERS).max(self.long_runs.size()) as u32;
+        let natural = larger(self.runs.largest_within(TOWERS), self.long_runs.size()) as u32;
         rules.stuck_samples.max(natural.saturating_mul(NATURE_FACTOR))
     }
 }

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::smaller;
+
 /// The largest few of many numbers.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tail {
@@ -34,7 +36,7 @@ impl Tail {
     /// the second.
     #[inline]
     pub(super) fn largest_within(&self, factor: f32) -> f32 {
-        self.largest[0].min(factor * self.largest[1])
+        smaller(self.largest[0], factor * self.largest[1])
     }
 }
 

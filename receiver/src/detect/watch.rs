@@ -62,6 +62,9 @@ pub struct Watch {
     satellites: Vec<Option<Box<Satellite>>>,
     /// How many more may get all detectors.
     room: usize,
+    /// Whose samples were looked at last, and of which kinds, one bit each: what is known of them is
+    /// in the processor's cache.
+    near: (usize, u8),
     common: Common,
 }
 
@@ -121,7 +124,7 @@ impl Watch {
         let fleet = KINDS.iter().map(|kind| vec![Fleet::default(); kind.channels]).collect();
         let changes = Changes { open_max, ..Changes::default() };
         let common = Common { settings, station: station.to_owned(), fleet, changes };
-        Self { satellites: Vec::new(), room, common }
+        Self { satellites: Vec::new(), room, near: (0, 0), common }
     }
 
     /// Looks at a sample.
@@ -133,7 +136,7 @@ impl Watch {
         if self.satellites.len() <= number {
             self.satellites.resize_with(number + 1, || None);
         }
-        let Self { satellites, room, common } = self;
+        let Self { satellites, room, near, common } = self;
         let satellite = satellites[number].get_or_insert_with(|| {
             let learns = *room > 0;
             *room = room.saturating_sub(1);
@@ -142,15 +145,31 @@ impl Watch {
         });
         match &record.sample {
             chunk::Sample::Frame(frame) => {
-                satellite.streams[kind].monitors.iter().for_each(Monitor::fetch);
+                if near.0 != number {
+                    *near = (number, 0);
+                }
+                if near.1 & (1 << kind) == 0 {
+                    near.1 |= 1 << kind;
+                    satellite.streams[kind].monitors.iter().for_each(Monitor::fetch);
+                }
                 satellite.hear(frame, kind, record.received_us, &mut common.changes);
                 match frame.body() {
                     Body::Health(body) => {
-                        satellite.values(kind, time_us, body.values().map(Some), common);
+                        satellite.values(
+                            kind,
+                            time_us,
+                            body.values().into_iter().map(Some),
+                            common,
+                        );
                         satellite.orbit.latitude(body.latitude() as f32, time_us);
                     }
                     Body::Attitude(body) => {
-                        satellite.values(kind, time_us, body.values().map(Some), common);
+                        satellite.values(
+                            kind,
+                            time_us,
+                            body.values().into_iter().map(Some),
+                            common,
+                        );
                     }
                 }
             }
@@ -288,21 +307,22 @@ impl Satellite {
             incident: &mut self.incident,
             changes,
         };
+        let mut looked_at = 0;
         let rules = &settings.rules.of(self.spacecraft)[kind];
         let monitors = self.streams[kind].monitors.iter_mut().zip(rules).zip(&mut fleet[kind]);
         for (channel, (((monitor, rules), fleet), value)) in monitors.zip(values).enumerate() {
             let Some(value) = value else { continue };
-            scene.changes.counts.values += 1;
+            looked_at += 1;
             scene.subject.channel = Some(channel as u8);
             scene.fleet_tail = fleet.upper_quartile;
-            let was_mature = monitor.is_mature();
-            monitor.take(Sample { time_us, value }, rules, &mut scene);
-            if !was_mature && monitor.is_mature() {
+            let has_matured = monitor.take(Sample { time_us, value }, rules, &mut scene);
+            if has_matured {
                 let natural = monitor.natural_jump();
                 monitor.told = Some(natural);
                 fleet.learn(natural);
             }
         }
+        changes.counts.values += looked_at;
     }
 
     fn tick(&mut self, now_us: i64, common: &mut Common) {
@@ -324,7 +344,7 @@ impl Satellite {
                 incident: &mut self.incident,
                 changes,
             };
-            for monitor in stream.monitors.iter_mut().filter(|monitor| !monitor.open.is_empty()) {
+            for monitor in &mut stream.monitors {
                 monitor.close_all(stream.generated_us, CloseReason::Gap, &mut scene);
             }
             if quiet_us < settings.silence_us || stream.silence.is_some() {

@@ -121,7 +121,7 @@ impl Watch {
     }
 
     fn take_back(&mut self, mut satellite: Satellite, now_us: i64) {
-        let Self { satellites, room, common } = self;
+        let Self { satellites, room, common, .. } = self;
         let number = usize::from(satellite.spacecraft.number());
         if satellites.len() <= number {
             satellites.resize_with(number + 1, || None);
