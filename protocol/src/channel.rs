@@ -199,6 +199,21 @@ pub trait ColumnSink {
     fn boolean(&mut self, value: bool);
 }
 
+/// How many columns hold `fields`: one for each channel and each flag.
+pub(crate) const fn count_columns(fields: &[Field]) -> usize {
+    let mut columns = 0;
+    let mut index = 0;
+    while index < fields.len() {
+        columns += match fields[index].meaning {
+            Meaning::Channel(_) => 1,
+            Meaning::Flags(flags) => flags.len(),
+            Meaning::Reserved => 0,
+        };
+        index += 1;
+    }
+    columns
+}
+
 /// How many of `fields` are channels.
 pub(crate) const fn count_channels(fields: &[Field]) -> usize {
     let mut channels = 0;

@@ -53,6 +53,8 @@ pub struct Kind {
     pub fields: &'static [Field],
     /// How many of the fields are channels.
     pub channels: usize,
+    /// How many columns hold its user data.
+    pub column_count: usize,
     /// Octets of its user data.
     pub data_octets: usize,
 }
@@ -133,6 +135,7 @@ macro_rules! packet {
             table: $table,
             fields: FIELDS,
             channels: CHANNELS,
+            column_count: $crate::channel::count_columns(FIELDS),
             data_octets: size_of::<$wire>(),
         };
 

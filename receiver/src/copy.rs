@@ -12,7 +12,10 @@ use protocol::{
 
 use bytes::Bytes;
 
-use crate::chunk::{Record, Sample};
+use crate::{
+    chunk::{Record, Sample},
+    spacecraft::by_spacecraft,
+};
 
 /// A COPY stream for one table: header, rows, and at last the trailer.
 pub struct CopyBuffer {
@@ -24,12 +27,13 @@ pub struct CopyBuffer {
     times_us: Option<(i64, i64)>,
 }
 
-/// A row's place, ordered by satellite and then as it came.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A row's place, and what it is sorted by.
+#[derive(Clone, Copy)]
 struct Row {
-    spacecraft: u16,
+    time_us: i64,
     start: u32,
     length: u16,
+    spacecraft: u16,
 }
 
 /// The rows of a stream, those of one satellite together, in the order in which they came: so they
@@ -86,15 +90,8 @@ impl CopyBuffer {
     /// The rows of samples in the order in which they are to be sent.
     #[must_use]
     pub fn by_satellite(&self) -> BySatellite<'_> {
-        let mut rows = self.samples.clone();
-        rows.sort_unstable();
+        let rows = by_spacecraft(&self.samples, |row| row.spacecraft);
         BySatellite { buffer: self, rows }
-    }
-
-    /// The time of a sample's row: its first column, behind the number of fields and its length.
-    fn time(&self, row: &Row) -> i64 {
-        let octets = self.octets[row.start as usize..].get(6..).and_then(<[u8]>::first_chunk);
-        octets.map_or(0, |octets| i64::from_be_bytes(*octets))
     }
 
     /// Removes the rows; the room stays.
@@ -113,7 +110,7 @@ impl CopyBuffer {
             Sample::Sparse(sample) => sample.kind(),
         };
         let start = self.octets.len();
-        self.start_row(FIXED_COLUMNS.len() + kind.columns().count());
+        self.start_row(FIXED_COLUMNS.len() + kind.column_count);
         let time_us = record.generated_us();
         let (first, last) = self.times_us.unwrap_or((time_us, time_us));
         self.times_us = Some((first.min(time_us), last.max(time_us)));
@@ -136,9 +133,10 @@ impl CopyBuffer {
             }
         }
         self.samples.push(Row {
-            spacecraft: record.spacecraft().number(),
+            time_us,
             start: start as u32,
             length: (self.octets.len() - start) as u16,
+            spacecraft: record.spacecraft().number(),
         });
     }
 
@@ -189,10 +187,14 @@ impl CopyBuffer {
         }
     }
 
+    /// A field of up to 8 octets. Appended with its length at once: whether there is room is asked for
+    /// each of some 25 fields of a row.
     #[inline]
     fn field<const N: usize>(&mut self, value: [u8; N]) {
-        self.octets.extend_from_slice(&(N as i32).to_be_bytes());
-        self.octets.extend_from_slice(&value);
+        let mut field = [0; LENGTH_OCTETS + 8];
+        field[..LENGTH_OCTETS].copy_from_slice(&(N as i32).to_be_bytes());
+        field[LENGTH_OCTETS..LENGTH_OCTETS + N].copy_from_slice(&value);
+        self.octets.extend_from_slice(&field[..LENGTH_OCTETS + N]);
     }
 }
 
@@ -206,10 +208,9 @@ impl BySatellite<'_> {
     /// Turns each satellite's rows round: newest first, as the columnstore has them (`schema`,
     /// V4), by their time whatever the order in which they came.
     pub fn newest_first(&mut self) {
-        let time = |row: &Row| self.buffer.time(row);
         for rows in self.rows.chunk_by_mut(|one, next| one.spacecraft == next.spacecraft) {
             rows.reverse();
-            rows.sort_by_key(|row| Reverse(time(row)));
+            rows.sort_by_key(|row| Reverse(row.time_us));
         }
     }
 
@@ -279,6 +280,8 @@ const FIXED_COLUMNS: [&str; 6] =
     ["time", "satellite_id", "station", "received_at", "sequence", "boot_count"];
 /// Signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// A field's length, which stands before it.
+const LENGTH_OCTETS: usize = 4;
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
 /// 2000-01-01T00:00:00Z.

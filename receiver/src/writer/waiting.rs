@@ -5,7 +5,10 @@
 //! The samples of one satellite stay in their order. Bounded by [`SAMPLES_MAX`] and a chunk, as long
 //! as whoever fills it looks whether it is full.
 
-use crate::chunk::{self, Entry, Record};
+use crate::{
+    chunk::{self, Entry, Record},
+    spacecraft::by_spacecraft,
+};
 
 /// Samples that nobody has looked at.
 #[derive(Default)]
@@ -31,8 +34,7 @@ impl Waiting {
 
     /// Gives all to `take`, satellite by satellite, and forgets them.
     pub(super) fn drain(&mut self, mut take: impl FnMut(&Record<'_>)) {
-        self.order.sort_unstable();
-        for &(_, start) in &self.order {
+        for (_, start) in by_spacecraft(&self.order, |&(number, _)| number) {
             if let Some((Entry::Sample(record), _)) = chunk::first(&self.entries[start as usize..])
             {
                 take(&record);
