@@ -244,7 +244,7 @@ impl From<&StreamCounts> for StreamReport {
             late: counts.late,
             duplicate: counts.duplicate,
             stale: counts.stale,
-            resets: counts.resets,
+            resets: stream.is_reset.into(),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod latency;
 
+use std::mem::offset_of;
+
 use protocol::{Apid, SpacecraftId};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -25,14 +27,27 @@ pub struct Links {
     ticks: usize,
 }
 
-/// One stream's interval. The row fills a line of the processor's cache, and what else changes with
-/// each frame begins the next.
+/// One stream's interval. What changes with each frame fills a line of the processor's cache, but for
+/// one of the latencies' counts.
 #[repr(C, align(64))]
 struct Link {
-    row: Row,
+    tally: Tally,
     heard_us: i64,
     opened_us: i64,
     latencies: Latencies,
+    spacecraft: SpacecraftId,
+    apid: Apid,
+}
+
+/// What is counted in an interval.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Tally {
+    received: u64,
+    missed: u64,
+    late: u64,
+    duplicate: u64,
+    bytes: u64,
 }
 
 /// One row of `link_health`, as it lies in a chunk.
@@ -57,7 +72,7 @@ pub struct Row {
 
 /// What a link costs beside its stream.
 pub const BYTES_PER_LINK: usize = size_of::<Link>();
-const _: () = assert!(size_of::<Row>() == align_of::<Link>());
+const _: () = assert!(offset_of!(Link, latencies) + latency::FIRST_OCTETS == align_of::<Link>());
 
 impl Links {
     /// Nothing heard yet, of at most so many streams.
@@ -86,19 +101,19 @@ impl Links {
         }
         let link = &mut self.links[place];
         link.heard_us = received_us;
-        let row = &mut link.row;
-        row.bytes += octets as u64;
+        let tally = &mut link.tally;
+        tally.bytes += octets as u64;
         match verdict {
-            Verdict::Duplicate => row.duplicate += 1,
+            Verdict::Duplicate => tally.duplicate += 1,
             Verdict::Stale => {}
-            Verdict::Next => row.received += 1,
+            Verdict::Next => tally.received += 1,
             Verdict::Gap { missed } => {
-                row.received += 1;
-                row.missed += u64::from(missed);
+                tally.received += 1;
+                tally.missed += u64::from(missed);
             }
             Verdict::Late => {
-                row.received += 1;
-                row.late += 1;
+                tally.received += 1;
+                tally.late += 1;
             }
         }
         if verdict.is_accepted() {
@@ -135,7 +150,7 @@ impl Links {
     /// At the end: the rows of all intervals in which anything came.
     pub fn last_rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {
         for link in &mut self.links {
-            if link.row.bytes > 0 && send(&link.closed(now_us)) {
+            if link.tally.bytes > 0 && send(&link.closed(now_us)) {
                 link.reopen(now_us);
             }
         }
@@ -144,12 +159,14 @@ impl Links {
 
 impl Link {
     fn new((spacecraft, apid): (SpacecraftId, Apid), opened_us: i64) -> Self {
-        let row = Row {
-            spacecraft: spacecraft.number().into(),
-            apid: apid.number().into(),
-            ..Row::default()
-        };
-        Self { row, opened_us, heard_us: opened_us, latencies: Latencies::default() }
+        Self {
+            tally: Tally::default(),
+            heard_us: opened_us,
+            opened_us,
+            latencies: Latencies::default(),
+            spacecraft,
+            apid,
+        }
     }
 
     /// A link that is silent for long gets its row only once a minute.
@@ -159,19 +176,25 @@ impl Link {
 
     fn closed(&self, now_us: i64) -> Row {
         let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
+        let Tally { received, missed, late, duplicate, bytes } = self.tally;
         Row {
             time_us: now_us.into(),
             // Above 0 even when the clock is set back: people divide by it.
             seconds: ((now_us - self.opened_us).max(1) as f32 / 1e6).into(),
+            spacecraft: self.spacecraft.number().into(),
+            apid: self.apid.number().into(),
+            received: received.into(),
+            missed: missed.into(),
+            late: late.into(),
+            duplicate: duplicate.into(),
+            bytes: bytes.into(),
             latency_ms_p50: ms(self.latencies.median_us()),
             latency_ms_max: ms(self.latencies.max_us()),
-            ..self.row
         }
     }
 
     fn reopen(&mut self, now_us: i64) {
-        let Row { spacecraft, apid, .. } = self.row;
-        self.row = Row { spacecraft, apid, ..Row::default() };
+        self.tally = Tally::default();
         self.opened_us = now_us;
         self.latencies = Latencies::default();
     }

@@ -36,6 +36,8 @@ pub struct StreamCounts {
     pub apid: Apid,
     /// The boot that the counts are about.
     pub boot_count: u16,
+    /// Whether it followed another.
+    pub is_reset: bool,
     /// The counts.
     pub counts: Counts,
 }
@@ -53,8 +55,6 @@ pub struct Counts {
     pub duplicate: u64,
     /// Frames older than the window remembers.
     pub stale: u64,
-    /// Reboots: 1 for a boot that followed another.
-    pub resets: u64,
 }
 
 struct Stream {
@@ -64,12 +64,12 @@ struct Stream {
     previous: Option<Box<Boot>>,
 }
 
-/// In its first line of the processor's cache is all that changes with a frame, but for the frame's
-/// own bit.
+/// All that changes with a frame that comes in its order is in the first line of the processor's cache.
 #[repr(C, align(64))]
 struct Boot {
-    boot_count: u16,
     counts: Counts,
+    boot_count: u16,
+    is_reset: bool,
     window: Window,
 }
 
@@ -122,7 +122,7 @@ impl Tracker {
                 self.satellites += 1;
             }
             self.index[slot] = self.streams.len() as u32;
-            let mut current = Boot::new(boot_count, 0);
+            let mut current = Boot::new(boot_count, false);
             let verdict = current.take(frame);
             self.streams.push(Stream { spacecraft, apid, current, previous: None });
             return Tracked { stream: self.streams.len() - 1, verdict, is_reset: false };
@@ -136,7 +136,7 @@ impl Tracker {
         {
             return Tracked { stream: number, verdict: previous.take(frame), is_reset: false };
         }
-        let mut current = Boot::new(boot_count, 1);
+        let mut current = Boot::new(boot_count, true);
         let verdict = current.take(frame);
         let previous = std::mem::replace(&mut stream.current, current);
         if let Some(ended) = stream.previous.replace(Box::new(previous))
@@ -187,9 +187,8 @@ pub struct Tracked {
 }
 
 impl Boot {
-    fn new(boot_count: u16, resets: u64) -> Self {
-        let counts = Counts { resets, ..Counts::default() };
-        Self { boot_count, counts, window: Window::default() }
+    fn new(boot_count: u16, is_reset: bool) -> Self {
+        Self { boot_count, is_reset, counts: Counts::default(), window: Window::default() }
     }
 
     #[inline]
@@ -200,7 +199,8 @@ impl Boot {
     }
 
     fn summary(&self, spacecraft: SpacecraftId, apid: Apid) -> StreamCounts {
-        StreamCounts { spacecraft, apid, boot_count: self.boot_count, counts: self.counts }
+        let Self { boot_count, is_reset, counts, .. } = *self;
+        StreamCounts { spacecraft, apid, boot_count, is_reset, counts }
     }
 }
 
@@ -268,10 +268,11 @@ mod tests {
             let tracked = Tracked { stream: 0, verdict, is_reset };
             assert_eq!(track(&mut tracker, 7, boot, count), tracked);
         }
-        let boots: Vec<_> = tracker.summary().iter().map(|s| (s.boot_count, s.counts)).collect();
+        let summary = tracker.summary();
+        let boots: Vec<_> = summary.iter().map(|s| (s.boot_count, s.is_reset, s.counts)).collect();
         let one = Counts { accepted: 4, missed: 1, late: 1, duplicate: 1, ..Counts::default() };
-        let accepted = |accepted| Counts { accepted, resets: 1, ..Counts::default() };
-        assert_eq!(boots, [(1, one), (2, accepted(3)), (3, accepted(1)), (1, accepted(1))]);
+        let later = |boot, accepted| (boot, true, Counts { accepted, ..Counts::default() });
+        assert_eq!(boots, [(1, false, one), later(2, 3), later(3, 1), later(1, 1)]);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(super) struct Latencies {
-    max_us: Option<i64>,
+    /// [`NONE`] before the first.
+    max_us: i64,
     counts: [u16; BUCKETS],
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS], max_us: None }
+        Self { counts: [0; BUCKETS], max_us: NONE }
     }
 }
 
@@ -21,17 +22,17 @@ impl Latencies {
         let us = us.max(0);
         let count = &mut self.counts[bucket(us.unsigned_abs())];
         *count = count.saturating_add(1);
-        self.max_us = Some(self.max_us.map_or(us, |max| max.max(us)));
+        self.max_us = self.max_us.max(us);
     }
 
     /// The largest.
     pub(super) fn max_us(&self) -> Option<i64> {
-        self.max_us
+        (self.max_us != NONE).then_some(self.max_us)
     }
 
     /// The middle one: the bound of its bucket, and never more than the largest.
     pub(super) fn median_us(&self) -> Option<i64> {
-        let max_us = self.max_us?;
+        let max_us = self.max_us()?;
         let total: u32 = self.counts.iter().map(|&count| u32::from(count)).sum();
         let mut left = total.div_ceil(2);
         for (bucket, &count) in self.counts.iter().enumerate() {
@@ -65,6 +66,10 @@ fn middle_us(bucket: usize) -> i64 {
     (from + octave / PARTS as u64 / 2).cast_signed()
 }
 
+/// No latency is negative.
+const NONE: i64 = -1;
+/// What changes with each latency stands first, but for one of the counts.
+pub(super) const FIRST_OCTETS: usize = size_of::<i64>();
 /// Smaller ones are all alike: a sixteenth of a millisecond is below what scheduling lets us see.
 const SMALLEST_US: u64 = 64;
 /// Beyond the last bucket's beginning all are alike, too.

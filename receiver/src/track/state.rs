@@ -54,9 +54,8 @@ impl Tracker {
     pub fn forget_counts(&mut self) {
         self.ended.clear();
         for stream in &mut self.streams {
-            stream.current.counts = Counts::default();
-            if let Some(previous) = &mut stream.previous {
-                previous.counts = Counts::default();
+            for boot in [&mut stream.current].into_iter().chain(stream.previous.as_deref_mut()) {
+                (boot.counts, boot.is_reset) = (Counts::default(), false);
             }
         }
     }
@@ -84,7 +83,7 @@ fn streams(mut octets: &[u8]) -> Option<Vec<Stream>> {
 fn boot(octets: &[u8]) -> Option<(Boot, &[u8])> {
     let (boot_count, rest) = number(octets)?;
     let (window, rest) = Window::restored(rest)?;
-    Some((Boot { boot_count, counts: Counts::default(), window }, rest))
+    Some((Boot { window, ..Boot::new(boot_count, false) }, rest))
 }
 
 fn number(octets: &[u8]) -> Option<(u16, &[u8])> {

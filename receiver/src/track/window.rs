@@ -39,13 +39,16 @@ pub(super) struct Window {
     /// Counts from the first that was heard up to the newest, as far as the window reaches; 0
     /// before any. Only these were ever counted as missed.
     heard: u32,
+    /// The word of `came` that the newest count is in, which stands here and not there: so frames that
+    /// come in their order touch the bits once in 64 times.
+    recent: u64,
     /// One bit for each count modulo the window's length: it came.
     came: [u64; WORDS],
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { newest: Sequence::default(), heard: 0, came: [0; WORDS] }
+        Self { newest: Sequence::default(), heard: 0, recent: 0, came: [0; WORDS] }
     }
 }
 
@@ -82,7 +85,9 @@ impl Window {
     pub(super) fn state(&self, octets: &mut Vec<u8>) {
         octets.extend_from_slice(&self.newest.value().to_le_bytes());
         octets.extend_from_slice(&self.heard.to_le_bytes());
-        octets.extend(self.came.iter().flat_map(|word| word.to_le_bytes()));
+        let mut came = self.came;
+        came[place(self.newest).0] = self.recent;
+        octets.extend(came.iter().flat_map(|word| word.to_le_bytes()));
     }
 
     /// What [`Self::state`] has appended, and what follows it.
@@ -95,33 +100,49 @@ impl Window {
         came.iter_mut().zip(words).for_each(|(word, octets)| *word = u64::from_le_bytes(*octets));
         let newest = Sequence::new(u32::from_le_bytes(*newest));
         let heard = u32::from_le_bytes(*heard).min(WINDOW_COUNTS);
-        Some((Self { newest, heard, came }, octets))
+        Some((Self { newest, heard, recent: came[place(newest).0], came }, octets))
     }
 
+    #[inline]
     fn advance(&mut self, sequence: Sequence, steps: u32) -> Verdict {
-        if steps >= WINDOW_COUNTS {
-            self.came = [0; WORDS];
-        } else {
-            // The places of the skipped counts still speak of one window ago.
-            self.unmark(self.newest.plus(1), steps - 1);
-        }
-        self.newest = sequence;
         self.heard = self.heard.saturating_add(steps).min(WINDOW_COUNTS);
-        self.mark(sequence);
+        let (word, bit) = place(sequence);
+        if steps == 1 && word == place(self.newest).0 {
+            self.newest = sequence;
+            self.recent |= bit;
+            return Verdict::Next;
+        }
+        self.leap(sequence, steps);
         match steps - 1 {
             0 => Verdict::Next,
             missed => Verdict::Gap { missed },
         }
     }
 
+    /// Goes on to a count that is in another word, or does not follow the newest.
+    fn leap(&mut self, sequence: Sequence, steps: u32) {
+        self.came[place(self.newest).0] = self.recent;
+        if steps >= WINDOW_COUNTS {
+            self.came = [0; WORDS];
+        } else {
+            // The places of the skipped counts still speak of one window ago.
+            self.unmark(self.newest.plus(1), steps - 1);
+        }
+        let (word, bit) = place(sequence);
+        self.newest = sequence;
+        self.recent = self.came[word] | bit;
+    }
+
     fn has(&self, sequence: Sequence) -> bool {
         let (word, bit) = place(sequence);
-        self.came[word] & bit != 0
+        let came = if word == place(self.newest).0 { self.recent } else { self.came[word] };
+        came & bit != 0
     }
 
     fn mark(&mut self, sequence: Sequence) {
         let (word, bit) = place(sequence);
-        self.came[word] |= bit;
+        let is_recent = word == place(self.newest).0;
+        *(if is_recent { &mut self.recent } else { &mut self.came[word] }) |= bit;
     }
 
     /// Forgets `counts` counts from `first` on, word by word, so that no gap is expensive.
@@ -210,6 +231,30 @@ mod tests {
                 count += step;
                 let sequence = Sequence::new(count.rem_euclid(Sequence::MODULUS.into()) as u32);
                 prop_assert_eq!(window.take(sequence), oracle.take(count), "count {}", count);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_restored_window_goes_on_as_the_one_before(
+            start in 0..Sequence::MODULUS,
+            before in prop::collection::vec(-80..100_i64, 1..200),
+            after in prop::collection::vec(-5_000..200_i64, 1..200),
+        ) {
+            let at = |count: i64| Sequence::new(count.rem_euclid(Sequence::MODULUS.into()) as u32);
+            let (mut window, mut count) = (Window::default(), i64::from(start));
+            for step in before {
+                count += step;
+                window.take(at(count));
+            }
+            let mut octets = Vec::new();
+            window.state(&mut octets);
+            let (mut restored, rest) = Window::restored(&octets).unwrap();
+            prop_assert!(rest.is_empty());
+            for step in after {
+                count += step / 40;
+                prop_assert_eq!(restored.take(at(count + step)), window.take(at(count + step)));
             }
         }
     }

@@ -36,7 +36,7 @@ pub fn sidereal_angle(unix_us: i64) -> f64 {
 /// of error for satellites in one step). A position at the Earth's centre is put on its axis.
 pub fn place(position: Vector, sidereal_angle: f64) -> Place {
     let [x, y, z] = position;
-    let axis_distance = x.hypot(y);
+    let axis_distance = length(x, y);
     // Parametric latitude first: tan β = (z / p) · (a / b).
     let (sin_b, cos_b) = direction(z * EQUATOR_RADIUS_KM, axis_distance * POLE_RADIUS_KM);
     let up = z + SECOND_ECCENTRICITY_SQUARED * POLE_RADIUS_KM * sin_b.powi(3);
@@ -68,8 +68,13 @@ pub fn earth_fixed(position: Vector, sidereal_angle: f64) -> Vector {
 
 /// Sine and cosine of the angle whose tangent is `up / out`.
 fn direction(up: f64, out: f64) -> (f64, f64) {
-    let length = up.hypot(out);
+    let length = length(up, out);
     if length > 0.0 { (up / length, out / length) } else { (0.0, 1.0) }
+}
+
+/// The length of a way in km, whose square is never too large for a number, as `f64::hypot` has to mind.
+fn length(x: f64, y: f64) -> f64 {
+    (x * x + y * y).sqrt()
 }
 
 fn wrap(angle: f64) -> f64 {
