@@ -6,8 +6,6 @@
 
 mod latency;
 
-use std::mem::offset_of;
-
 use protocol::{Apid, SpacecraftId};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -15,33 +13,35 @@ use zerocopy::{
 };
 
 use crate::track::Verdict;
-use latency::Latencies;
+use latency::Histogram;
 
-/// Every stream's interval.
+/// Every stream's interval. Three columns, as in the tracker.
 #[derive(Default)]
 pub struct Links {
     links: Vec<Link>,
+    latencies: Vec<Histogram>,
+    streams: Vec<(SpacecraftId, Apid)>,
     /// When the last interval began.
     ticked_us: i64,
     /// Whole seconds seen by [`Links::rows`].
     ticks: usize,
 }
 
-/// One stream's interval. What changes with each frame fills a line of the processor's cache, but for
-/// one of the latencies' counts.
-#[repr(C, align(64))]
+/// One stream's interval, in one line of the processor's cache.
+#[derive(Clone)]
+#[repr(align(64))]
 struct Link {
     tally: Tally,
     heard_us: i64,
     opened_us: i64,
-    latencies: Latencies,
-    spacecraft: SpacecraftId,
-    apid: Apid,
+    /// The largest latency; [`NONE`] before the first.
+    latency_max_us: i64,
 }
+
+const _: () = assert!(size_of::<Link>() == 64);
 
 /// What is counted in an interval.
 #[derive(Clone, Copy, Default)]
-#[repr(C)]
 struct Tally {
     received: u64,
     missed: u64,
@@ -71,15 +71,21 @@ pub struct Row {
 }
 
 /// What a link costs beside its stream.
-pub const BYTES_PER_LINK: usize = size_of::<Link>();
-const _: () = assert!(offset_of!(Link, latencies) + latency::FIRST_OCTETS == align_of::<Link>());
+pub const BYTES_PER_LINK: usize =
+    size_of::<Link>() + size_of::<Histogram>() + size_of::<(SpacecraftId, Apid)>();
 
 impl Links {
     /// Nothing heard yet, of at most so many streams.
     #[must_use]
     pub fn new(streams_max: usize) -> Self {
         // So that they never move; what is not used yet takes no memory.
-        Self { links: Vec::with_capacity(streams_max), ticked_us: 0, ticks: 0 }
+        Self {
+            links: Vec::with_capacity(streams_max),
+            latencies: Vec::with_capacity(streams_max),
+            streams: Vec::with_capacity(streams_max),
+            ticked_us: 0,
+            ticks: 0,
+        }
     }
 
     /// Counts a valid frame of the stream at `place`: streams are numbered in the order in which
@@ -97,7 +103,7 @@ impl Links {
             debug_assert_eq!(place, self.links.len());
             // Its first interval is as long as everybody's, so that rates are right.
             let opened_us = self.ticked_us.clamp(received_us - TICK_US, received_us - 1);
-            self.links.push(Link::new(stream, opened_us));
+            self.know(stream, opened_us);
         }
         let link = &mut self.links[place];
         link.heard_us = received_us;
@@ -117,19 +123,24 @@ impl Links {
             }
         }
         if verdict.is_accepted() {
-            link.latencies.add(latency_us);
+            // A clock that is ahead makes a negative one, which counts as none.
+            let latency_us = latency_us.max(0);
+            link.latency_max_us = link.latency_max_us.max(latency_us);
+            self.latencies[place].add(latency_us.unsigned_abs());
         }
     }
 
     /// Knows a stream from before: it gets rows from `now_us` on, also if it is silent.
     pub fn know(&mut self, stream: (SpacecraftId, Apid), now_us: i64) {
-        self.links.push(Link::new(stream, now_us));
+        self.links.push(Link::new(now_us));
+        self.latencies.push(Histogram::EMPTY);
+        self.streams.push(stream);
     }
 
     /// The row of the stream at `place` was told before.
     pub fn was_told(&mut self, place: usize, at_us: i64) {
-        if let Some(link) = self.links.get_mut(place) {
-            link.reopen(at_us);
+        if place < self.links.len() {
+            self.reopen(place, at_us);
         }
     }
 
@@ -140,66 +151,66 @@ impl Links {
         let turn = self.ticks % turns;
         self.ticks += 1;
         self.ticked_us = now_us;
-        for link in self.links.iter_mut().skip(turn).step_by(turns) {
-            if link.is_due(now_us) && send(&link.closed(now_us)) {
-                link.reopen(now_us);
+        for place in (turn..self.links.len()).step_by(turns) {
+            if self.links[place].is_due(now_us) && send(&self.row(place, now_us)) {
+                self.reopen(place, now_us);
             }
         }
     }
 
     /// At the end: the rows of all intervals in which anything came.
     pub fn last_rows(&mut self, now_us: i64, mut send: impl FnMut(&Row) -> bool) {
-        for link in &mut self.links {
-            if link.tally.bytes > 0 && send(&link.closed(now_us)) {
-                link.reopen(now_us);
+        for place in 0..self.links.len() {
+            if self.links[place].tally.bytes > 0 && send(&self.row(place, now_us)) {
+                self.reopen(place, now_us);
             }
         }
+    }
+
+    fn row(&self, place: usize, now_us: i64) -> Row {
+        let Link { tally, opened_us, latency_max_us: max_us, .. } = self.links[place];
+        let Tally { received, missed, late, duplicate, bytes } = tally;
+        let (spacecraft, apid) = self.streams[place];
+        // No more than the largest, which is exact.
+        let median_us = self.latencies[place].median_us().map(|us| us.cast_signed().min(max_us));
+        let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
+        Row {
+            time_us: now_us.into(),
+            // Above 0 even when the clock is set back: people divide by it.
+            seconds: ((now_us - opened_us).max(1) as f32 / 1e6).into(),
+            spacecraft: spacecraft.number().into(),
+            apid: apid.number().into(),
+            received: received.into(),
+            missed: missed.into(),
+            late: late.into(),
+            duplicate: duplicate.into(),
+            bytes: bytes.into(),
+            latency_ms_p50: ms(median_us),
+            latency_ms_max: ms((max_us != NONE).then_some(max_us)),
+        }
+    }
+
+    fn reopen(&mut self, place: usize, now_us: i64) {
+        let heard_us = self.links[place].heard_us;
+        self.links[place] = Link { heard_us, ..Link::new(now_us) };
+        self.latencies[place] = Histogram::EMPTY;
     }
 }
 
 impl Link {
-    fn new((spacecraft, apid): (SpacecraftId, Apid), opened_us: i64) -> Self {
-        Self {
-            tally: Tally::default(),
-            heard_us: opened_us,
-            opened_us,
-            latencies: Latencies::default(),
-            spacecraft,
-            apid,
-        }
+    fn new(opened_us: i64) -> Self {
+        let tally = Tally::default();
+        Self { tally, heard_us: opened_us, opened_us, latency_max_us: NONE }
     }
 
     /// A link that is silent for long gets its row only once a minute.
     fn is_due(&self, now_us: i64) -> bool {
         now_us - self.heard_us < SILENT_AFTER_US || now_us - self.opened_us >= SILENT_PERIOD_US
     }
-
-    fn closed(&self, now_us: i64) -> Row {
-        let ms = |us: Option<i64>| F32::new(us.map_or(f32::NAN, |us| us as f32 / 1e3));
-        let Tally { received, missed, late, duplicate, bytes } = self.tally;
-        Row {
-            time_us: now_us.into(),
-            // Above 0 even when the clock is set back: people divide by it.
-            seconds: ((now_us - self.opened_us).max(1) as f32 / 1e6).into(),
-            spacecraft: self.spacecraft.number().into(),
-            apid: self.apid.number().into(),
-            received: received.into(),
-            missed: missed.into(),
-            late: late.into(),
-            duplicate: duplicate.into(),
-            bytes: bytes.into(),
-            latency_ms_p50: ms(self.latencies.median_us()),
-            latency_ms_max: ms(self.latencies.max_us()),
-        }
-    }
-
-    fn reopen(&mut self, now_us: i64) {
-        self.tally = Tally::default();
-        self.opened_us = now_us;
-        self.latencies = Latencies::default();
-    }
 }
 
+/// No latency is negative.
+const NONE: i64 = -1;
 /// A thousand rows a second are what a database stores in passing.
 const ROWS_PER_SECOND_MAX: usize = 1_000;
 /// How often [`Links::rows`] is called.
@@ -270,6 +281,22 @@ mod tests {
         }
         assert_eq!(received, 2_500);
         assert!((rows(&mut links, 4 * SECOND)[0].seconds.get() - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn latencies_may_be_none_negative_or_endless() {
+        let mut links = Links::default();
+        let stream = (SpacecraftId::new(1).unwrap(), Apid::new(100));
+        let mut told = |verdict, latency_us| {
+            links.count(0, stream, verdict, 68, (SECOND, latency_us));
+            let row = rows(&mut links, 2 * SECOND)[0];
+            (row.latency_ms_p50.get(), row.latency_ms_max.get())
+        };
+        let (median, max) = told(Verdict::Duplicate, 5);
+        assert!(median.is_nan() && max.is_nan());
+        assert_eq!(told(Verdict::Next, i64::MIN), (0.0, 0.0));
+        let (median, max) = told(Verdict::Next, i64::MAX);
+        assert!(median > 1e6 && max > 1e15, "{median} {max}");
     }
 
     #[test]

@@ -13,13 +13,19 @@ mod window;
 
 use protocol::{Apid, KINDS, SpacecraftId, Telemetry};
 
-use window::Window;
+use window::{Bits, NO_BITS, Window};
 pub use window::{Verdict, WINDOW_COUNTS};
 
-/// Every stream of the station.
+/// Every stream of the station. Three columns, since of the first alone each frame changes something:
+/// with ten thousand streams it fits into a few hundred pages, and the processor knows where they are.
 pub struct Tracker {
-    /// Index of each stream in `streams`, or [`NO_STREAM`]; by APID, then spacecraft.
+    /// Number of each stream, or [`NO_STREAM`]; by APID, then spacecraft.
     index: Vec<u32>,
+    /// The current boot of each stream,
+    boots: Vec<Boot>,
+    /// which of its counts came,
+    bits: Vec<Bits>,
+    /// and what seldom matters.
     streams: Vec<Stream>,
     /// Boots that neither are current nor previous any more.
     ended: Vec<StreamCounts>,
@@ -60,12 +66,12 @@ pub struct Counts {
 struct Stream {
     spacecraft: SpacecraftId,
     apid: Apid,
-    current: Boot,
-    previous: Option<Box<Boot>>,
+    previous: Option<Box<(Boot, Bits)>>,
 }
 
-/// All that changes with a frame that comes in its order is in the first line of the processor's cache.
-#[repr(C, align(64))]
+/// One boot of one stream, in one line of the processor's cache: all that changes with a frame that
+/// comes in its order, 63 times in 64.
+#[repr(align(64))]
 struct Boot {
     counts: Counts,
     boot_count: u16,
@@ -73,7 +79,7 @@ struct Boot {
     window: Window,
 }
 
-const _: () = assert!(size_of::<Boot>() - window::BITS_OCTETS == 64);
+const _: () = assert!(size_of::<Boot>() == 64);
 
 /// How many streams so many spacecraft have at most.
 #[must_use]
@@ -81,8 +87,8 @@ pub fn streams_max(satellites_max: usize) -> usize {
     satellites_max.min(SPACECRAFT) * KINDS.len()
 }
 
-/// What a stream costs at most: its own record, and the boxed record of its previous boot.
-pub const BYTES_PER_STREAM_MAX: usize = size_of::<Stream>() + size_of::<Boot>();
+/// What a stream costs at most: its own record, and those of two boots.
+pub const BYTES_PER_STREAM_MAX: usize = size_of::<Stream>() + 2 * size_of::<(Boot, Bits)>();
 /// Boots that are remembered for the final report after they are over. Later ones keep counting in
 /// the station's totals, but are not listed one by one.
 pub const ENDED_MAX: usize = 65_536;
@@ -91,10 +97,13 @@ impl Tracker {
     /// A tracker for at most `satellites_max` spacecraft.
     #[must_use]
     pub fn new(satellites_max: usize) -> Self {
+        let streams_max = streams_max(satellites_max);
         Self {
             index: vec![NO_STREAM; KINDS.len() * SPACECRAFT],
             // So that they never move; what is not used yet takes no memory.
-            streams: Vec::with_capacity(streams_max(satellites_max)),
+            boots: Vec::with_capacity(streams_max),
+            bits: Vec::with_capacity(streams_max),
+            streams: Vec::with_capacity(streams_max),
             ended: Vec::new(),
             satellites: 0,
             satellites_max,
@@ -117,32 +126,30 @@ impl Tracker {
         let slot = place * SPACECRAFT + usize::from(spacecraft.number());
         let boot_count = frame.boot_count();
         let number = self.index[slot] as usize;
-        let Some(stream) = self.streams.get_mut(number) else {
-            if !self.is_known(spacecraft) {
-                self.satellites += 1;
-            }
-            self.index[slot] = self.streams.len() as u32;
-            let mut current = Boot::new(boot_count, false);
-            let verdict = current.take(frame);
-            self.streams.push(Stream { spacecraft, apid, current, previous: None });
-            return Tracked { stream: self.streams.len() - 1, verdict, is_reset: false };
+        let (Some(current), Some(bits)) = (self.boots.get_mut(number), self.bits.get_mut(number))
+        else {
+            let (mut current, mut bits) = (Boot::new(boot_count, false), NO_BITS);
+            let verdict = current.take(&mut bits, frame);
+            let stream = self.add(slot, Stream { spacecraft, apid, previous: None }, current, bits);
+            return Tracked { stream, verdict, is_reset: false };
         };
-        if stream.current.boot_count == boot_count {
-            let verdict = stream.current.take(frame);
-            return Tracked { stream: number, verdict, is_reset: false };
+        if current.boot_count == boot_count {
+            return Tracked { stream: number, verdict: current.take(bits, frame), is_reset: false };
         }
-        if let Some(previous) = &mut stream.previous
-            && previous.boot_count == boot_count
+        let previous = &mut self.streams[number].previous;
+        if let Some(previous) = previous
+            && previous.0.boot_count == boot_count
         {
-            return Tracked { stream: number, verdict: previous.take(frame), is_reset: false };
+            let (boot, bits) = &mut **previous;
+            return Tracked { stream: number, verdict: boot.take(bits, frame), is_reset: false };
         }
-        let mut current = Boot::new(boot_count, true);
-        let verdict = current.take(frame);
-        let previous = std::mem::replace(&mut stream.current, current);
-        if let Some(ended) = stream.previous.replace(Box::new(previous))
+        let before = std::mem::replace(current, Boot::new(boot_count, true));
+        let bits_before = std::mem::replace(bits, NO_BITS);
+        let verdict = current.take(bits, frame);
+        if let Some(ended) = previous.replace(Box::new((before, bits_before)))
             && self.ended.len() < ENDED_MAX
         {
-            self.ended.push(ended.summary(spacecraft, apid));
+            self.ended.push(ended.0.summary(spacecraft, apid));
         }
         Tracked { stream: number, verdict, is_reset: true }
     }
@@ -151,9 +158,9 @@ impl Tracker {
     /// the boot.
     #[must_use]
     pub fn summary(&self) -> Vec<StreamCounts> {
-        let live = self.streams.iter().flat_map(|stream| {
-            let boots = stream.previous.as_deref().into_iter().chain([&stream.current]);
-            boots.map(|boot| boot.summary(stream.spacecraft, stream.apid))
+        let live = self.streams.iter().zip(&self.boots).flat_map(|(stream, current)| {
+            let previous = stream.previous.iter().map(|previous| &previous.0);
+            previous.chain([current]).map(|boot| boot.summary(stream.spacecraft, stream.apid))
         });
         let live = live.filter(|stream| stream.counts != Counts::default());
         let mut summary: Vec<_> = self.ended.iter().copied().chain(live).collect();
@@ -167,6 +174,17 @@ impl Tracker {
         let place = KINDS.iter().position(|kind| kind.apid == apid)?;
         let number = self.index[place * SPACECRAFT + usize::from(spacecraft.number())];
         (number != NO_STREAM).then_some(number as usize)
+    }
+
+    /// Adds a stream, and gives its number.
+    fn add(&mut self, slot: usize, stream: Stream, current: Boot, bits: Bits) -> usize {
+        let number = self.streams.len();
+        self.satellites += usize::from(!self.is_known(stream.spacecraft));
+        self.index[slot] = number as u32;
+        self.streams.push(stream);
+        self.boots.push(current);
+        self.bits.push(bits);
+        number
     }
 
     fn is_known(&self, spacecraft: SpacecraftId) -> bool {
@@ -192,8 +210,8 @@ impl Boot {
     }
 
     #[inline]
-    fn take(&mut self, frame: &Telemetry<'_>) -> Verdict {
-        let verdict = self.window.take(frame.sequence());
+    fn take(&mut self, bits: &mut Bits, frame: &Telemetry<'_>) -> Verdict {
+        let verdict = self.window.take(bits, frame.sequence());
         self.counts.count(verdict);
         verdict
     }

@@ -1,48 +1,34 @@
-//! Latencies of one interval: the largest exactly, the median from a histogram.
+//! The median of one interval's latencies, from a histogram.
 
 /// Counts by size. Buckets grow by a fourth of an octave, so the median is right to about a tenth.
 #[derive(Clone, Debug)]
-#[repr(C)]
-pub(super) struct Latencies {
-    /// [`NONE`] before the first.
-    max_us: i64,
+pub(super) struct Histogram {
     counts: [u16; BUCKETS],
 }
 
-impl Default for Latencies {
-    fn default() -> Self {
-        Self { counts: [0; BUCKETS], max_us: NONE }
-    }
-}
+impl Histogram {
+    /// Without a latency.
+    pub(super) const EMPTY: Self = Self { counts: [0; BUCKETS] };
 
-impl Latencies {
-    /// Counts one. A clock that is ahead makes a negative latency, which counts as none.
+    /// Counts one.
     #[inline]
-    pub(super) fn add(&mut self, us: i64) {
-        let us = us.max(0);
-        let count = &mut self.counts[bucket(us.unsigned_abs())];
+    pub(super) fn add(&mut self, us: u64) {
+        let count = &mut self.counts[bucket(us)];
         *count = count.saturating_add(1);
-        self.max_us = self.max_us.max(us);
     }
 
-    /// The largest.
-    pub(super) fn max_us(&self) -> Option<i64> {
-        (self.max_us != NONE).then_some(self.max_us)
-    }
-
-    /// The middle one: the bound of its bucket, and never more than the largest.
-    pub(super) fn median_us(&self) -> Option<i64> {
-        let max_us = self.max_us()?;
+    /// The middle one: the middle of its bucket; none without any.
+    pub(super) fn median_us(&self) -> Option<u64> {
         let total: u32 = self.counts.iter().map(|&count| u32::from(count)).sum();
         let mut left = total.div_ceil(2);
         for (bucket, &count) in self.counts.iter().enumerate() {
             let count = u32::from(count);
-            if count >= left {
-                return Some(middle_us(bucket).min(max_us));
+            if count > 0 && count >= left {
+                return Some(middle_us(bucket));
             }
             left -= count;
         }
-        Some(max_us)
+        None
     }
 }
 
@@ -57,19 +43,14 @@ fn bucket(us: u64) -> usize {
     (1 + octave as usize * PARTS + part as usize).min(BUCKETS - 1)
 }
 
-fn middle_us(bucket: usize) -> i64 {
+fn middle_us(bucket: usize) -> u64 {
     let Some(above) = bucket.checked_sub(1) else {
-        return (SMALLEST_US / 2).cast_signed();
+        return SMALLEST_US / 2;
     };
     let octave = SMALLEST_US << (above / PARTS);
-    let from = octave + octave * (above % PARTS) as u64 / PARTS as u64;
-    (from + octave / PARTS as u64 / 2).cast_signed()
+    octave + octave * (above % PARTS) as u64 / PARTS as u64 + octave / PARTS as u64 / 2
 }
 
-/// No latency is negative.
-const NONE: i64 = -1;
-/// What changes with each latency stands first, but for one of the counts.
-pub(super) const FIRST_OCTETS: usize = size_of::<i64>();
 /// Smaller ones are all alike: a sixteenth of a millisecond is below what scheduling lets us see.
 const SMALLEST_US: u64 = 64;
 /// Beyond the last bucket's beginning all are alike, too.
@@ -85,27 +66,25 @@ mod tests {
 
     #[test]
     fn the_median_is_right_to_a_tenth() {
-        for us in [1_i64, 63, 64, 100, 5_000, 123_456, 10_000_000, 1_500_000_000] {
-            let mut latencies = Latencies::default();
-            for step in -3..=3_i64 {
-                latencies.add(us + step * us / 4);
+        for us in [1_u64, 63, 64, 100, 5_000, 123_456, 10_000_000, 1_500_000_000] {
+            let mut histogram = Histogram::EMPTY;
+            for step in 1..=7 {
+                histogram.add(us * step / 4);
             }
-            let median = latencies.median_us().unwrap();
+            let median = histogram.median_us().unwrap();
             let tolerance = (us as f64 * 0.125).max(32.0);
-            assert!((median - us).abs() as f64 <= tolerance, "{median} is not near {us}");
-            assert_eq!(latencies.max_us(), Some(us + 3 * us / 4));
+            assert!(median.abs_diff(us) as f64 <= tolerance, "{median} is not near {us}");
         }
     }
 
     #[test]
     fn nothing_and_the_extremes() {
-        assert_eq!(Latencies::default().median_us(), None);
-        let mut latencies = Latencies::default();
-        latencies.add(i64::MIN);
-        assert_eq!((latencies.median_us(), latencies.max_us()), (Some(0), Some(0)));
-        latencies.add(i64::MAX);
-        latencies.add(i64::MAX);
-        assert_eq!(latencies.max_us(), Some(i64::MAX));
-        assert!(latencies.median_us() > Some(1_000_000_000));
+        let mut histogram = Histogram::EMPTY;
+        assert_eq!(histogram.median_us(), None);
+        histogram.add(0);
+        assert!(histogram.median_us() < Some(SMALLEST_US));
+        histogram.add(u64::MAX);
+        histogram.add(u64::MAX);
+        assert!(histogram.median_us() > Some(1_000_000_000));
     }
 }

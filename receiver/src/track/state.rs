@@ -7,20 +7,21 @@
 
 use protocol::{Apid, KINDS, SpacecraftId};
 
-use super::{Boot, Counts, NO_STREAM, SPACECRAFT, Stream, Tracker, window::Window};
+use super::{Bits, Boot, Counts, NO_STREAM, SPACECRAFT, Stream, Tracker, window::Window};
 
 impl Tracker {
     /// What it remembers.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
         let mut octets = Vec::new();
-        for stream in &self.streams {
+        for ((stream, boot), bits) in self.streams.iter().zip(&self.boots).zip(&self.bits) {
             octets.extend_from_slice(&stream.spacecraft.number().to_le_bytes());
             octets.extend_from_slice(&stream.apid.number().to_le_bytes());
             octets.push(1 + u8::from(stream.previous.is_some()));
-            for boot in [&stream.current].into_iter().chain(stream.previous.as_deref()) {
+            let previous = stream.previous.iter().map(|previous| (&previous.0, &previous.1));
+            for (boot, bits) in [(boot, bits)].into_iter().chain(previous) {
                 octets.extend_from_slice(&boot.boot_count.to_le_bytes());
-                boot.window.state(&mut octets);
+                boot.window.state(bits, &mut octets);
             }
         }
         octets
@@ -30,16 +31,14 @@ impl Tracker {
     /// False, and nothing is remembered, when the octets are no such state.
     pub fn restore(&mut self, octets: &[u8]) -> bool {
         let Some(streams) = streams(octets) else { return false };
-        for stream in streams {
+        for (stream, boot, bits) in streams {
             let place = KINDS.iter().position(|kind| kind.apid == stream.apid);
             let Some(place) = place.filter(|_| self.has_room_for(stream.spacecraft)) else {
                 continue;
             };
-            self.satellites += usize::from(!self.is_known(stream.spacecraft));
             let slot = place * SPACECRAFT + usize::from(stream.spacecraft.number());
             if self.index[slot] == NO_STREAM {
-                self.index[slot] = self.streams.len() as u32;
-                self.streams.push(stream);
+                self.add(slot, stream, boot, bits);
             }
         }
         true
@@ -53,37 +52,36 @@ impl Tracker {
     /// Counts from zero again.
     pub fn forget_counts(&mut self) {
         self.ended.clear();
-        for stream in &mut self.streams {
-            for boot in [&mut stream.current].into_iter().chain(stream.previous.as_deref_mut()) {
-                (boot.counts, boot.is_reset) = (Counts::default(), false);
-            }
+        let previous = self.streams.iter_mut().filter_map(|stream| stream.previous.as_deref_mut());
+        for boot in self.boots.iter_mut().chain(previous.map(|previous| &mut previous.0)) {
+            (boot.counts, boot.is_reset) = (Counts::default(), false);
         }
     }
 }
 
-fn streams(mut octets: &[u8]) -> Option<Vec<Stream>> {
+fn streams(mut octets: &[u8]) -> Option<Vec<(Stream, Boot, Bits)>> {
     let mut streams = Vec::new();
     while !octets.is_empty() {
         let (spacecraft, rest) = number(octets)?;
         let (apid, rest) = number(rest)?;
         let (&boots, rest) = rest.split_first()?;
-        let (current, mut rest) = boot(rest)?;
+        let (current, bits, mut rest) = boot(rest)?;
         let mut previous = None;
         if boots > 1 {
-            let (boot, after) = boot(rest)?;
-            (previous, rest) = (Some(Box::new(boot)), after);
+            let (boot, bits, after) = boot(rest)?;
+            (previous, rest) = (Some(Box::new((boot, bits))), after);
         }
         let spacecraft = SpacecraftId::new(spacecraft)?;
-        streams.push(Stream { spacecraft, apid: Apid::new(apid), current, previous });
+        streams.push((Stream { spacecraft, apid: Apid::new(apid), previous }, current, bits));
         octets = rest;
     }
     Some(streams)
 }
 
-fn boot(octets: &[u8]) -> Option<(Boot, &[u8])> {
+fn boot(octets: &[u8]) -> Option<(Boot, Bits, &[u8])> {
     let (boot_count, rest) = number(octets)?;
-    let (window, rest) = Window::restored(rest)?;
-    Some((Boot { window, ..Boot::new(boot_count, false) }, rest))
+    let (window, bits, rest) = Window::restored(rest)?;
+    Some((Boot { window, ..Boot::new(boot_count, false) }, bits, rest))
 }
 
 fn number(octets: &[u8]) -> Option<(u16, &[u8])> {

@@ -32,48 +32,46 @@ impl Verdict {
 /// Counts that are remembered, the newest included.
 pub const WINDOW_COUNTS: u32 = 4_096;
 
-/// Remembers the newest count and, for each of the [`WINDOW_COUNTS`] up to it, whether it came.
-#[repr(C)]
+/// Remembers the newest count and, with [`Bits`] of its own, for each of the [`WINDOW_COUNTS`] up to it,
+/// whether it came.
+#[derive(Default)]
 pub(super) struct Window {
     newest: Sequence,
     /// Counts from the first that was heard up to the newest, as far as the window reaches; 0
     /// before any. Only these were ever counted as missed.
     heard: u32,
-    /// The word of `came` that the newest count is in, which stands here and not there: so frames that
-    /// come in their order touch the bits once in 64 times.
+    /// The word of the bits that the newest count is in, which stands here and not there: so frames
+    /// that come in their order touch the bits once in 64 times.
     recent: u64,
-    /// One bit for each count modulo the window's length: it came.
-    came: [u64; WORDS],
 }
 
-impl Default for Window {
-    fn default() -> Self {
-        Self { newest: Sequence::default(), heard: 0, recent: 0, came: [0; WORDS] }
-    }
-}
+/// One bit for each count modulo the window's length: it came.
+pub(super) type Bits = [u64; WORDS];
+/// Nothing came.
+pub(super) const NO_BITS: Bits = [0; WORDS];
 
 impl Window {
     /// Takes notice of a count and says what it is.
     #[inline]
-    pub(super) fn take(&mut self, sequence: Sequence) -> Verdict {
+    pub(super) fn take(&mut self, bits: &mut Bits, sequence: Sequence) -> Verdict {
         if self.heard == 0 {
             self.newest = sequence;
             self.heard = 1;
-            self.mark(sequence);
+            self.mark(bits, sequence);
             return Verdict::Next;
         }
         let steps = sequence.since(self.newest);
         if steps > 0 {
-            return self.advance(sequence, steps.unsigned_abs());
+            return self.advance(bits, sequence, steps.unsigned_abs());
         }
         let age = steps.unsigned_abs();
         if age >= WINDOW_COUNTS {
             return Verdict::Stale;
         }
-        if self.has(sequence) {
+        if self.has(bits, sequence) {
             return Verdict::Duplicate;
         }
-        self.mark(sequence);
+        self.mark(bits, sequence);
         if age < self.heard {
             return Verdict::Late;
         }
@@ -82,29 +80,29 @@ impl Window {
     }
 
     /// Appends what it remembers, little-endian: newest (u32), counts heard (u32), the bits (u64 each).
-    pub(super) fn state(&self, octets: &mut Vec<u8>) {
+    pub(super) fn state(&self, bits: &Bits, octets: &mut Vec<u8>) {
         octets.extend_from_slice(&self.newest.value().to_le_bytes());
         octets.extend_from_slice(&self.heard.to_le_bytes());
-        let mut came = self.came;
-        came[place(self.newest).0] = self.recent;
-        octets.extend(came.iter().flat_map(|word| word.to_le_bytes()));
+        let mut bits = *bits;
+        bits[place(self.newest).0] = self.recent;
+        octets.extend(bits.iter().flat_map(|word| word.to_le_bytes()));
     }
 
     /// What [`Self::state`] has appended, and what follows it.
-    pub(super) fn restored(octets: &[u8]) -> Option<(Self, &[u8])> {
+    pub(super) fn restored(octets: &[u8]) -> Option<(Self, Bits, &[u8])> {
         let (newest, octets) = octets.split_first_chunk()?;
         let (heard, octets) = octets.split_first_chunk()?;
         let (words, octets) = octets.split_at_checked(WORDS * 8)?;
         let (words, _) = words.as_chunks();
-        let mut came = [0; WORDS];
-        came.iter_mut().zip(words).for_each(|(word, octets)| *word = u64::from_le_bytes(*octets));
+        let mut bits = NO_BITS;
+        bits.iter_mut().zip(words).for_each(|(word, octets)| *word = u64::from_le_bytes(*octets));
         let newest = Sequence::new(u32::from_le_bytes(*newest));
         let heard = u32::from_le_bytes(*heard).min(WINDOW_COUNTS);
-        Some((Self { newest, heard, recent: came[place(newest).0], came }, octets))
+        Some((Self { newest, heard, recent: bits[place(newest).0] }, bits, octets))
     }
 
     #[inline]
-    fn advance(&mut self, sequence: Sequence, steps: u32) -> Verdict {
+    fn advance(&mut self, bits: &mut Bits, sequence: Sequence, steps: u32) -> Verdict {
         self.heard = self.heard.saturating_add(steps).min(WINDOW_COUNTS);
         let (word, bit) = place(sequence);
         if steps == 1 && word == place(self.newest).0 {
@@ -112,7 +110,7 @@ impl Window {
             self.recent |= bit;
             return Verdict::Next;
         }
-        self.leap(sequence, steps);
+        self.leap(bits, sequence, steps);
         match steps - 1 {
             0 => Verdict::Next,
             missed => Verdict::Gap { missed },
@@ -120,41 +118,41 @@ impl Window {
     }
 
     /// Goes on to a count that is in another word, or does not follow the newest.
-    fn leap(&mut self, sequence: Sequence, steps: u32) {
-        self.came[place(self.newest).0] = self.recent;
+    fn leap(&mut self, bits: &mut Bits, sequence: Sequence, steps: u32) {
+        bits[place(self.newest).0] = self.recent;
         if steps >= WINDOW_COUNTS {
-            self.came = [0; WORDS];
+            *bits = NO_BITS;
         } else {
             // The places of the skipped counts still speak of one window ago.
-            self.unmark(self.newest.plus(1), steps - 1);
+            unmark(bits, self.newest.plus(1), steps - 1);
         }
         let (word, bit) = place(sequence);
         self.newest = sequence;
-        self.recent = self.came[word] | bit;
+        self.recent = bits[word] | bit;
     }
 
-    fn has(&self, sequence: Sequence) -> bool {
+    fn has(&self, bits: &Bits, sequence: Sequence) -> bool {
         let (word, bit) = place(sequence);
-        let came = if word == place(self.newest).0 { self.recent } else { self.came[word] };
+        let came = if word == place(self.newest).0 { self.recent } else { bits[word] };
         came & bit != 0
     }
 
-    fn mark(&mut self, sequence: Sequence) {
+    fn mark(&mut self, bits: &mut Bits, sequence: Sequence) {
         let (word, bit) = place(sequence);
         let is_recent = word == place(self.newest).0;
-        *(if is_recent { &mut self.recent } else { &mut self.came[word] }) |= bit;
+        *(if is_recent { &mut self.recent } else { &mut bits[word] }) |= bit;
     }
+}
 
-    /// Forgets `counts` counts from `first` on, word by word, so that no gap is expensive.
-    fn unmark(&mut self, first: Sequence, counts: u32) {
-        let (mut sequence, mut left) = (first, counts);
-        while left > 0 {
-            let (word, bit) = place(sequence);
-            let here = (u64::BITS - bit.trailing_zeros()).min(left);
-            self.came[word] &= !(u64::MAX >> (u64::BITS - here) << bit.trailing_zeros());
-            sequence = sequence.plus(here);
-            left -= here;
-        }
+/// Forgets `counts` counts from `first` on, word by word, so that no gap is expensive.
+fn unmark(bits: &mut Bits, first: Sequence, counts: u32) {
+    let (mut sequence, mut left) = (first, counts);
+    while left > 0 {
+        let (word, bit) = place(sequence);
+        let here = (u64::BITS - bit.trailing_zeros()).min(left);
+        bits[word] &= !(u64::MAX >> (u64::BITS - here) << bit.trailing_zeros());
+        sequence = sequence.plus(here);
+        left -= here;
     }
 }
 
@@ -163,8 +161,6 @@ fn place(sequence: Sequence) -> (usize, u64) {
     ((place / u64::BITS) as usize, 1 << (place % u64::BITS))
 }
 
-/// What the bits take, at the end of a window.
-pub(super) const BITS_OCTETS: usize = WORDS * size_of::<u64>();
 const WORDS: usize = (WINDOW_COUNTS / u64::BITS) as usize;
 const _: () = assert!(Sequence::MODULUS.is_multiple_of(WINDOW_COUNTS));
 
@@ -225,12 +221,12 @@ mod tests {
             start in 0..i64::from(Sequence::MODULUS),
             steps in prop::collection::vec(steps(), 0..400),
         ) {
-            let (mut window, mut oracle) = (Window::default(), Oracle::default());
+            let (mut window, mut bits, mut oracle) = (Window::default(), NO_BITS, Oracle::default());
             let mut count = start;
             for step in steps {
                 count += step;
                 let sequence = Sequence::new(count.rem_euclid(Sequence::MODULUS.into()) as u32);
-                prop_assert_eq!(window.take(sequence), oracle.take(count), "count {}", count);
+                prop_assert_eq!(window.take(&mut bits, sequence), oracle.take(count), "count {}", count);
             }
         }
     }
@@ -243,25 +239,28 @@ mod tests {
             after in prop::collection::vec(-5_000..200_i64, 1..200),
         ) {
             let at = |count: i64| Sequence::new(count.rem_euclid(Sequence::MODULUS.into()) as u32);
-            let (mut window, mut count) = (Window::default(), i64::from(start));
+            let (mut window, mut bits) = (Window::default(), NO_BITS);
+            let mut count = i64::from(start);
             for step in before {
                 count += step;
-                window.take(at(count));
+                window.take(&mut bits, at(count));
             }
             let mut octets = Vec::new();
-            window.state(&mut octets);
-            let (mut restored, rest) = Window::restored(&octets).unwrap();
+            window.state(&bits, &mut octets);
+            let (mut restored, mut others, rest) = Window::restored(&octets).unwrap();
             prop_assert!(rest.is_empty());
             for step in after {
                 count += step / 40;
-                prop_assert_eq!(restored.take(at(count + step)), window.take(at(count + step)));
+                let sequence = at(count + step);
+                let verdict = restored.take(&mut others, sequence);
+                prop_assert_eq!(verdict, window.take(&mut bits, sequence));
             }
         }
     }
 
     #[test]
     fn a_repeat_at_the_wrap_is_no_gap() {
-        let mut window = Window::default();
+        let (mut window, mut bits) = (Window::default(), NO_BITS);
         for (count, verdict) in [
             (16_383, Verdict::Next),
             (16_384, Verdict::Next),
@@ -270,7 +269,7 @@ mod tests {
             (16_385, Verdict::Next),
             (16_385 + 16_384, Verdict::Gap { missed: 16_383 }),
         ] {
-            assert_eq!(window.take(Sequence::new(count)), verdict, "count {count}");
+            assert_eq!(window.take(&mut bits, Sequence::new(count)), verdict, "count {count}");
         }
     }
 }
