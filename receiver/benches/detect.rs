@@ -1,5 +1,6 @@
 //! Nanoseconds to look at one value with all detectors as shipped: health frames of 1, 100 and 1,000
-//! satellites round robin, after warm-up, when natural jumps, orbits and courses along them are known.
+//! satellites, in turns and, as a writer gives them, in runs of one satellite; after warm-up, when
+//! natural jumps, orbits and courses along them are known.
 
 use std::{f64::consts::TAU, hint::black_box};
 
@@ -85,29 +86,33 @@ fn detect(criterion: &mut Criterion) {
         let counts = watch.counts();
         assert_eq!((counts.limits_only, counts.opened), (0, 0), "not what is to be measured");
 
-        // Each measurement goes on where the last one ended.
-        let rounds = (FRAMES / usize::from(satellites)).min(2_000);
-        group.throughput(Throughput::Elements(
-            (rounds * usize::from(satellites) * KINDS[0].channels) as u64,
-        ));
-        group.bench_function(BenchmarkId::new("health values", satellites), |bencher| {
-            bencher.iter_batched_ref(
-                || {
-                    let mut frames = Vec::with_capacity(rounds * usize::from(satellites));
-                    for _ in 0..rounds {
-                        frames.extend((1..=satellites).map(|number| frame(number, time_s)));
-                        time_s += INTERVAL_S;
-                    }
-                    frames
-                },
-                |frames| {
-                    for octets in &*frames {
-                        watch.take(black_box(&record(octets)));
-                    }
-                },
-                criterion::BatchSize::PerIteration,
-            );
-        });
+        for (name, run) in [("in turns", 1), ("in runs", RUN)] {
+            // Each measurement goes on where the last one ended.
+            let runs = (FRAMES / usize::from(satellites)).min(2_000).div_ceil(run);
+            let frames = runs * run * usize::from(satellites);
+            group.throughput(Throughput::Elements((frames * KINDS[0].channels) as u64));
+            group.bench_function(BenchmarkId::new(name, satellites), |bencher| {
+                bencher.iter_batched_ref(
+                    || {
+                        let mut octets = Vec::with_capacity(frames);
+                        for _ in 0..runs {
+                            for number in 1..=satellites {
+                                let times = (0..run).map(|step| time_s + step as f64 * INTERVAL_S);
+                                octets.extend(times.map(|time_s| frame(number, time_s)));
+                            }
+                            time_s += run as f64 * INTERVAL_S;
+                        }
+                        octets
+                    },
+                    |frames| {
+                        for octets in &*frames {
+                            watch.take(black_box(&record(octets)));
+                        }
+                    },
+                    criterion::BatchSize::PerIteration,
+                );
+            });
+        }
         let counts = watch.counts();
         println!("{satellites} satellites: {} values, {} events", counts.values, counts.opened);
     }
@@ -121,6 +126,8 @@ const INTERVAL_S: f64 = 10.0;
 const WARM_UP_ORBITS: f64 = 7.0;
 /// In one measurement, of all satellites together.
 const FRAMES: usize = 20_000;
+/// Frames of one satellite after each other: what some 100 have waiting of a writer's 8,192.
+const RUN: usize = 80;
 
 criterion_group!(benches, detect);
 criterion_main!(benches);

@@ -191,6 +191,7 @@ impl CopyBuffer {
     /// each of some 25 fields of a row.
     #[inline]
     fn field<const N: usize>(&mut self, value: [u8; N]) {
+        const { assert!(N <= 8) };
         let mut field = [0; LENGTH_OCTETS + 8];
         field[..LENGTH_OCTETS].copy_from_slice(&(N as i32).to_be_bytes());
         field[LENGTH_OCTETS..LENGTH_OCTETS + N].copy_from_slice(&value);

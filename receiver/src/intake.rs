@@ -373,7 +373,7 @@ impl Intake {
 }
 
 // docs/architecture.md states this bound for every spacecraft there can be, with three APIDs each.
-const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 320 << 20);
+const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 272 << 20);
 /// Links and station are told about each second.
 const TELL_PERIOD_US: i64 = 1_000_000;
 /// How long something refused says that more will be.

@@ -1,6 +1,6 @@
 //! How each link did over the last interval: the rows of `link_health`.
 //!
-//! Pure: time is an argument. Bounded: one `Link` a stream, and at most `ROWS_PER_SECOND_MAX`
+//! Pure: time is an argument. Bounded: [`BYTES_PER_LINK`] a stream, and at most `ROWS_PER_SECOND_MAX`
 //! rows a second: with more streams than that each gets its row less often. A row that cannot be
 //! sent is no loss, the interval just goes on.
 
@@ -15,7 +15,8 @@ use zerocopy::{
 use crate::track::Verdict;
 use latency::Histogram;
 
-/// Every stream's interval. Three columns, as in the tracker.
+/// Every stream's interval, in columns as in the tracker. Each accepted frame changes something in two
+/// of them.
 #[derive(Default)]
 pub struct Links {
     links: Vec<Link>,
@@ -27,8 +28,7 @@ pub struct Links {
     ticks: usize,
 }
 
-/// One stream's interval, in one line of the processor's cache.
-#[derive(Clone)]
+/// One stream's interval but for its histogram, in one line of the processor's cache.
 #[repr(align(64))]
 struct Link {
     tally: Tally,

@@ -112,6 +112,7 @@ mod tests {
         for kind in KINDS {
             let columns = kind.columns().count();
             assert!(columns <= COLUMNS_MAX);
+            assert_eq!(columns, kind.column_count);
             let mut sample = Sparse::new(kind, SpacecraftId::new(65_535).unwrap(), i64::MIN);
             for place in (0..columns).step_by(3) {
                 sample.set(place, place as f64 / 7.0);

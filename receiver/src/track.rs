@@ -16,8 +16,9 @@ use protocol::{Apid, KINDS, SpacecraftId, Telemetry};
 use window::{Bits, NO_BITS, Window};
 pub use window::{Verdict, WINDOW_COUNTS};
 
-/// Every stream of the station. Three columns, since of the first alone each frame changes something:
-/// with ten thousand streams it fits into a few hundred pages, and the processor knows where they are.
+/// Every stream of the station, in columns: each frame changes something in `boots`, but seldom in the
+/// others. With ten thousand streams `boots` lies in 157 pages of memory, so that the processor finds
+/// their places in its table (the second-level TLB), where all of the streams together need some 1,500.
 pub struct Tracker {
     /// Number of each stream, or [`NO_STREAM`]; by APID, then spacecraft.
     index: Vec<u32>,
@@ -291,6 +292,36 @@ mod tests {
         let one = Counts { accepted: 4, missed: 1, late: 1, duplicate: 1, ..Counts::default() };
         let later = |boot, accepted| (boot, true, Counts { accepted, ..Counts::default() });
         assert_eq!(boots, [(1, false, one), later(2, 3), later(3, 1), later(1, 1)]);
+    }
+
+    #[test]
+    fn both_boots_outlive_the_tracker() {
+        let mut tracker = Tracker::new(10);
+        // Of either boot 2 and 70 are missing, in different words of the window.
+        for (boot, counts) in [(1, 0..72), (2, 0..72)] {
+            for count in counts.filter(|count| ![2, 70].contains(count)) {
+                track(&mut tracker, 7, boot, count);
+            }
+        }
+        track(&mut tracker, 8, 5, 1_000);
+        let mut restored = Tracker::new(10);
+        assert!(restored.restore(&tracker.state()));
+        assert_eq!(restored.state(), tracker.state());
+        assert_eq!(restored.summary(), []);
+        for (spacecraft, boot, count, verdict) in [
+            (7, 1, 2, Verdict::Late),
+            (7, 1, 70, Verdict::Late),
+            (7, 1, 71, Verdict::Duplicate),
+            (7, 1, 72, Verdict::Next),
+            (7, 2, 70, Verdict::Late),
+            (7, 2, 2, Verdict::Late),
+            (7, 2, 3, Verdict::Duplicate),
+            (7, 2, 72, Verdict::Next),
+            (8, 5, 1_001, Verdict::Next),
+        ] {
+            let tracked = track(&mut restored, spacecraft, boot, count);
+            assert_eq!((tracked.verdict, tracked.is_reset), (verdict, false), "{boot} {count}");
+        }
     }
 
     #[test]

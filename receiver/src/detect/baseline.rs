@@ -137,7 +137,8 @@ impl Baseline {
         let share = self.smooth.abs() / self.limit;
         let limit = larger(NATURE_FACTOR * self.ordinary_high, 1.0);
         self.is_tainted |= is_tainted;
-        self.high = larger(self.high, share);
+        // While nothing is usual the share is no number, and the orbit has no high.
+        self.high = larger(share, self.high);
         self.judge(share, limit, sample, f64::from(mean))
     }
 

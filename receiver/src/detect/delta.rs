@@ -163,8 +163,8 @@ impl Delta {
         let before = std::mem::replace(&mut self.step, step);
         // Which way noise goes is a coin's toss, which no branch is to depend on.
         let turns = f32::from(u8::from((step > 0.0) != (before > 0.0)));
-        let turn = turns * smaller(step.abs() as f32, before.abs() as f32);
-        let size = smaller(turn / larger(usual, f32::MIN_POSITIVE), ROUGH_MAX);
+        let turn = smaller(step.abs() as f32, before.abs() as f32);
+        let size = turns * smaller(turn / larger(usual, f32::MIN_POSITIVE), ROUGH_MAX);
         if about.is_switched {
             return 0.0;
         }

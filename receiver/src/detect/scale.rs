@@ -31,7 +31,7 @@ impl Scale {
         u32::from(self.ring[0] ^ self.ring[WINDOW - 1] ^ counts)
     }
 
-    /// Takes one step's size.
+    /// Takes one step's size. No bucket is beyond [`BUCKETS`]: the remainders only say so to the compiler.
     #[inline]
     pub(super) fn push(&mut self, step: f32) {
         let bucket = bucket(step);

@@ -63,7 +63,7 @@ pub struct Watch {
     /// How many more may get all detectors.
     room: usize,
     /// Whose samples were looked at last, and of which kinds, one bit each: what is known of them is
-    /// in the processor's cache.
+    /// most likely in the processor's cache still.
     near: (usize, u8),
     common: Common,
 }
@@ -182,6 +182,7 @@ impl Watch {
     /// Looks for streams that are not heard any more, now (µs since 1970). To be called about once a
     /// second.
     pub fn tick(&mut self, now_us: i64) {
+        self.near = (0, 0);
         for satellite in self.satellites.iter_mut().flatten() {
             satellite.tick(now_us, &mut self.common);
         }
@@ -389,6 +390,7 @@ fn octets_per_satellite() -> usize {
 
 const _: () = assert!(size_of::<Monitor>() + LEARNED_OCTETS <= 2_048);
 const _: () = assert!(baseline::BINS <= 256);
+const _: () = assert!(KINDS.len() <= u8::BITS as usize);
 /// As `health` numbers its modes.
 const DETUMBLE: u8 = 3;
 /// Frames from which jumps mean nothing after mode or flags have changed: what was switched may

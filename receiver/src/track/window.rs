@@ -98,6 +98,10 @@ impl Window {
         bits.iter_mut().zip(words).for_each(|(word, octets)| *word = u64::from_le_bytes(*octets));
         let newest = Sequence::new(u32::from_le_bytes(*newest));
         let heard = u32::from_le_bytes(*heard).min(WINDOW_COUNTS);
+        if heard == 0 {
+            // No count came, whatever the bits say.
+            return Some((Self::default(), NO_BITS, octets));
+        }
         Some((Self { newest, heard, recent: bits[place(newest).0] }, bits, octets))
     }
 

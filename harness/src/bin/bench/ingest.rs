@@ -171,7 +171,7 @@ fn case(
         let rate = round(f64::from(held + missed) / 2.0).max(STEP);
         let load = load(rate, options.search_seconds);
         let outcome = load.fly(server)?;
-        let is_held = outcome.is_held(&load);
+        let is_held = outcome.may_be_held(&load, options.seconds);
         println!("  {} {}", if is_held { "held  " } else { "missed" }, outcome.line());
         *(if is_held { &mut held } else { &mut missed }) = rate;
         tried.push(Tried { frames_per_second: rate, is_held, outcome });

@@ -229,9 +229,15 @@ impl Outcome {
     /// Whether all was stored, and as fast as it came: what waited at the end was little, and satsim
     /// sent what it should.
     pub(crate) fn is_held(&self, load: &Load) -> bool {
+        self.may_be_held(load, load.seconds)
+    }
+
+    /// The same after a shorter time than the rate is to be held for: as much may wait as after that,
+    /// since what is on its way at any moment is no less in a shorter time.
+    pub(crate) fn may_be_held(&self, load: &Load, seconds: u32) -> bool {
         let rate = f64::from(load.rate);
         self.frames_lost == 0
-            && (self.frames_waiting_at_end as f64) < self.frames_sent as f64 * WAITING_SHARE_MAX
+            && (self.frames_waiting_at_end as f64) < rate * f64::from(seconds) * WAITING_SHARE_MAX
             && self.frames_per_second_offered > rate * OFFERED_SHARE_MIN
     }
 

@@ -212,6 +212,28 @@ fn a_drift_away_from_the_orbits_course() {
 }
 
 #[test]
+fn orbits_in_which_nothing_moved_say_nothing_of_the_usual() {
+    let period_s = 5_700;
+    let rules = Rules { step: 0.0, delta: false, stuck: false, warm_up_orbits: 3, ..rules() };
+    let mut series = Series::new(rules, Some(period_s * SECOND_US));
+    let mut orbit = |orbit: i64, value: &dyn Fn(i64) -> f64| {
+        for second in (orbit * period_s..(orbit + 1) * period_s).step_by(10) {
+            series.take(Sample { time_us: START_US + second * SECOND_US, value: value(second) });
+        }
+        series.events()
+    };
+    for number in 0..5 {
+        assert_eq!(orbit(number, &|_| USUAL), []);
+    }
+    // The first orbit with noise, and at once one that is elsewhere for a while: what an ordinary orbit
+    // comes to is not known yet.
+    let noisy = |second: i64| USUAL + 0.5 * noise(second as u64);
+    assert_eq!(orbit(5, &noisy), []);
+    let away = |second: i64| noisy(second) + if second % period_s > 3_000 { 6.0 } else { 0.0 };
+    assert_eq!(orbit(6, &away), []);
+}
+
+#[test]
 fn a_shift_of_the_average() {
     let mut channel =
         Channel::warm(Rules { delta: false, stuck: false, baseline: false, ..rules() });

@@ -12,7 +12,7 @@
 //! Limits: satellites that nothing was learned of and that have no event open are left out. What an
 //! earlier run found with detectors that are switched off now, or has no memory for, is closed.
 
-use crc::{CRC_32_ISCSI, Crc};
+use crc::{CRC_32_ISCSI, Crc, Table};
 
 use super::{
     CloseReason, Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Watch,
@@ -220,4 +220,4 @@ const MAGIC: &[u8; 8] = b"ORBSTDET";
 const VERSION: u32 = 1;
 const HEAD_OCTETS: usize = 8 + 4 + 4 + 8 + 4;
 const EVENT_OCTETS_MAX: u64 = 256;
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
