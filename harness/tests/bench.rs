@@ -68,7 +68,8 @@ fn the_ingest_benchmark_runs() -> Result<()> {
         let tried = case["tried"].as_array().map_or(&[][..], Vec::as_slice);
         assert_eq!(tried[0]["outcome"]["frames_sent"], 10_000, "{case}");
         if case["held"][0].is_null() {
-            assert!(tried.iter().all(|tried| tried["is_held"] == false), "{case}");
+            // The search may have found it good enough to be tried for long.
+            assert_eq!(tried.last().map(|tried| &tried["is_held"]), Some(&false.into()), "{case}");
             assert_eq!(case["frames_per_second_held"], 0, "{case}");
         } else {
             assert!(case["share_of_ceiling"].as_f64() > Some(0.0), "{case}");

@@ -122,7 +122,10 @@ fn a_disk_that_is_full_while_the_database_is_away() -> Result<()> {
 
         narrow.set_away(false)?;
         wait_for("all is stored", || Ok(station.counters()?.pending == 0))?;
-        wait_for("the alarm is over", || Ok(metric(&station, FAILING)? == 0))?;
+        // A small record may find the last free octets, and end the alarm before files are removed.
+        wait_for("there is room, and the alarm is over", || {
+            Ok(metric(&station, OCTETS)? < DISK_OCTETS / 2 && metric(&station, FAILING)? == 0)
+        })?;
         let bypassed = metric(&station, BYPASSED)?;
         fly(&station, folder, 2_000, 2)?;
         station.wait_until_quiet()?;
@@ -199,6 +202,7 @@ fn a_disk_that_is_read_only() -> Result<()> {
 }
 
 const DISK_OCTETS: u64 = 4 << 20;
+const OCTETS: &str = "orbitstream_journal_bytes";
 const FAILING: &str = "orbitstream_journal_failing";
 const BYPASSED: &str = "orbitstream_journal_bypassed_total";
 const FAILURES: &str = "orbitstream_journal_failures_total";
