@@ -76,7 +76,7 @@ struct Violation {
 }
 
 /// The larger of two numbers; the second, when one of them is none. [`f32::max`] never takes the one that is
-/// none, which costs five times the instructions.
+/// none, which takes more instructions.
 #[inline]
 fn larger(one: f32, other: f32) -> f32 {
     if one > other { one } else { other }

@@ -73,9 +73,8 @@ impl fmt::Debug for SpacecraftSet {
 }
 
 /// Brings things together by spacecraft, in the order of their `number`s; those of one spacecraft keep
-/// theirs. Counts and distributes (Knuth, The Art of Computer Programming 3, 5.2, algorithm D): a few
-/// instructions a thing, where comparing them takes a hundred. Where there are few things of many
-/// spacecraft it compares all the same.
+/// theirs. Counts and distributes (Knuth, The Art of Computer Programming 3, 5.2, algorithm D), which takes as
+/// long for each of many things as for each of few. Few things of many spacecraft are compared.
 #[must_use]
 pub fn by_spacecraft<T: Copy>(things: &[T], number: impl Fn(&T) -> u16) -> Vec<T> {
     let mut sorted = things.to_vec();

@@ -57,7 +57,8 @@ impl Monitor {
         open.report(Detector::Limits, finding, severity, sample, scene);
         let Some(learned) = learned else { return false };
         if scene.is_tumbling && !rules.while_tumbling {
-            learned.rest();
+            // Nothing is learned from that, and nothing said about it.
+            learned.forget_last();
             open.close_learned(sample.time_us, CloseReason::Tumbling, scene);
             return false;
         }
@@ -124,12 +125,12 @@ impl Monitor {
     /// The satellite has started anew: what comes next says nothing about what was.
     pub(super) fn restart(&mut self) {
         if let Some(learned) = &mut self.learned {
-            learned.last = None;
+            learned.forget_last();
         }
     }
 
-    /// Closes everything, since nothing has come for a while. What comes then begins anew, so that
-    /// no event is opened a second time.
+    /// Closes everything, since nothing has come for a while. If anything was open, what comes then
+    /// begins anew, so that no event is opened a second time.
     pub(super) fn close_all(&mut self, at_us: i64, reason: CloseReason, scene: &mut Scene<'_>) {
         if self.open.is_empty() {
             return;
@@ -217,9 +218,8 @@ impl Learned {
         }
     }
 
-    /// Nothing is learned from what the channel does now, and nothing said about it. What comes
-    /// afterwards begins anew, as after a gap.
-    fn rest(&mut self) {
+    /// What comes next begins anew, as after a gap.
+    fn forget_last(&mut self) {
         self.last = None;
     }
 

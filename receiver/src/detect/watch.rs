@@ -316,8 +316,7 @@ impl Satellite {
             looked_at += 1;
             scene.subject.channel = Some(channel as u8);
             scene.fleet_tail = fleet.upper_quartile;
-            let has_matured = monitor.take(Sample { time_us, value }, rules, &mut scene);
-            if has_matured {
+            if monitor.take(Sample { time_us, value }, rules, &mut scene) {
                 let natural = monitor.natural_jump();
                 monitor.told = Some(natural);
                 fleet.learn(natural);

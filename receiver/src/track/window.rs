@@ -68,10 +68,9 @@ impl Window {
         if age >= WINDOW_COUNTS {
             return Verdict::Stale;
         }
-        if self.has(bits, sequence) {
+        if self.mark(bits, sequence) {
             return Verdict::Duplicate;
         }
-        self.mark(bits, sequence);
         if age < self.heard {
             return Verdict::Late;
         }
@@ -135,16 +134,14 @@ impl Window {
         self.recent = bits[word] | bit;
     }
 
-    fn has(&self, bits: &Bits, sequence: Sequence) -> bool {
-        let (word, bit) = place(sequence);
-        let came = if word == place(self.newest).0 { self.recent } else { bits[word] };
-        came & bit != 0
-    }
-
-    fn mark(&mut self, bits: &mut Bits, sequence: Sequence) {
+    /// The count came; whether it had come before.
+    fn mark(&mut self, bits: &mut Bits, sequence: Sequence) -> bool {
         let (word, bit) = place(sequence);
         let is_recent = word == place(self.newest).0;
-        *(if is_recent { &mut self.recent } else { &mut bits[word] }) |= bit;
+        let came = if is_recent { &mut self.recent } else { &mut bits[word] };
+        let had_come = *came & bit != 0;
+        *came |= bit;
+        had_come
     }
 }
 
