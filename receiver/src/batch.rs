@@ -126,11 +126,36 @@ impl Batch {
         }
     }
 
-    /// Says up to which place each shard is stored.
+    /// Says up to which place each shard is stored, of the run whose chunks follow; to be called while
+    /// it is empty.
     pub fn resume(&mut self, positions: &[i64; SHARDS]) {
         for (range, &first) in self.ranges.iter_mut().zip(positions) {
             *range = Range { first, next: first, samples: 0 };
         }
+    }
+
+    /// Leaves out what another process has stored of the same records meanwhile: what is before these
+    /// places. Returns how many samples these are.
+    pub fn skip_to(&mut self, positions: &[i64; SHARDS], form: &Form) -> u64 {
+        let before = self.samples;
+        for (range, &first) in self.ranges.iter_mut().zip(positions) {
+            // A range that is empty afterwards goes on from there.
+            let first = first.max(range.first);
+            *range = Range { first, next: range.next.max(first), samples: 0 };
+        }
+        let (mut rows, mut counts, mut samples) = (Rows::new(), [0; SHARDS], 0);
+        for entry in self.entries() {
+            rows.push(&entry, form, None);
+            if matches!(entry, Entry::Sample(_)) {
+                counts[entry.shard()] += 1;
+                samples += 1;
+            }
+        }
+        for (range, count) in self.ranges.iter_mut().zip(counts) {
+            range.samples = count;
+        }
+        (self.rows, self.samples) = (rows, samples);
+        before - samples
     }
 
     /// Samples in it.

@@ -29,6 +29,30 @@ use crate::{
 /// between the socket and the writer.
 pub const CHUNK_OCTETS: usize = 32 * 1_024;
 
+/// The longest entries that a record of the journal holds.
+pub const RECORD_ENTRIES_OCTETS_MAX: usize = CHUNK_OCTETS;
+
+/// What a journal's record says of its entries, so that a later build can tell whether it reads them
+/// as they were meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryFormat {
+    /// Layout of the entries' heads.
+    pub version: u16,
+    /// The definitions of packets that they follow.
+    pub fingerprint: u64,
+}
+
+impl EntryFormat {
+    /// Of entries in segments that carry no format.
+    pub const LEGACY: Self = Self { version: 1, fingerprint: 0 };
+
+    /// Of entries that this build appends.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::LEGACY
+    }
+}
+
 /// A buffer of entries, all for one writer.
 pub struct Chunk {
     octets: Vec<u8>,
@@ -43,6 +67,9 @@ pub struct Chunk {
     state: Option<Vec<u8>>,
     /// Whether it was read from the journal, and is of no pool.
     is_copy: bool,
+    /// The run that wrote it to the journal, if one did.
+    run: Option<i64>,
+    format: EntryFormat,
 }
 
 /// What a writer stores.
@@ -85,6 +112,8 @@ impl Chunk {
             number: 0,
             state: None,
             is_copy: false,
+            run: None,
+            format: EntryFormat::current(),
         }
     }
 
@@ -141,12 +170,30 @@ impl Chunk {
         self.number = number;
     }
 
-    /// Becomes a chunk that was written down before.
-    pub fn fill(&mut self, number: i64, samples: u64, entries: &[u8]) {
+    /// Becomes a copy of a record of the journal.
+    pub fn fill(&mut self, number: i64, samples: u64, entries: &[u8], format: EntryFormat) {
         self.clear();
         self.octets.extend_from_slice(entries);
         (self.number, self.samples) = (number, samples);
+        self.format = format;
         self.is_copy = true;
+    }
+
+    /// How its entries are to be read.
+    #[must_use]
+    pub fn format(&self) -> EntryFormat {
+        self.format
+    }
+
+    /// The run of the journal that wrote it; none if it is of no journal, or was not written to it.
+    #[must_use]
+    pub fn run(&self) -> Option<i64> {
+        self.run
+    }
+
+    /// Says which run of the journal wrote it.
+    pub fn set_run(&mut self, run: i64) {
+        self.run = Some(run);
     }
 
     /// Whether it was written down before, and is only a copy of that.
@@ -224,7 +271,7 @@ impl Chunk {
     fn clear(&mut self) {
         self.octets.clear();
         (self.samples, self.shards) = (0, 0);
-        self.state = None;
+        (self.state, self.run) = (None, None);
     }
 }
 

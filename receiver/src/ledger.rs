@@ -396,7 +396,9 @@ impl Counters {
     /// Samples came out of a writer's queue.
     pub fn dequeued(&self, writer: usize, samples: u64) {
         if let Some(queued) = self.queued.get(writer) {
-            queued.fetch_sub(samples, Ordering::Relaxed);
+            // Whatever a journal says of its samples, a count never wraps.
+            let fewer = |queued: u64| Some(queued.saturating_sub(samples));
+            let _never_fails = queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         }
     }
 

@@ -65,7 +65,7 @@ pub async fn run(
     let mut journal = journaling::open(&options, writers, counters.journal())?;
     let identity = Identity {
         station: options.reception.station.name.clone(),
-        journal: journal.as_ref().map_or_else(rand::random, Journal::identity),
+        journal: journal.as_ref().map_or_else(rand::random, Journal::run_identity),
     };
     let is_known = journaling::is_known(&identity, &options.database.database_url).await;
     let beside = journal.as_ref().map(|journal| Beside {

@@ -26,6 +26,7 @@ use crate::{
     batch::{Batch, Rows},
     copy::{side, telemetry_copy},
     detect::Event,
+    journal::JOURNAL_LOW_BITS,
     queue::SHARDS,
 };
 
@@ -61,9 +62,12 @@ impl Drop for Connection {
 pub struct Identity {
     /// The station's name.
     pub station: String,
-    /// One numbering of chunks, drawn at random when it begins.
+    /// One numbering of chunks, drawn at random when it begins: that of one run of the station.
     pub journal: i64,
 }
+
+/// Up to where each shard of one numbering is stored; none where the database has no row of it.
+pub type Positions = [Option<i64>; SHARDS];
 
 /// Why a batch was not stored, for all that is known.
 #[derive(Debug, thiserror::Error)]
@@ -190,12 +194,14 @@ impl Store {
         who: &Identity,
     ) -> Result<u64, Error> {
         let mut transaction = self.client.transaction().await?;
-        if !batch.is_empty() && !self::claim(&transaction, &self.claim, batch, who).await? {
+        if batch.ranges().next().is_some()
+            && !self::claim(&transaction, &self.claim, batch, who).await?
+        {
             // None fits. If an attempt whose answer was lost has stored it, the same events are
             // stored as well.
             transaction.rollback().await?;
             let stored = self::positions(&self.client, &self.positions, who).await?;
-            if batch.ranges().all(|(shard, range)| stored[shard] == range.next) {
+            if batch.ranges().all(|(shard, range)| stored[shard] == Some(range.next)) {
                 return Ok(0);
             }
             return Err(Error::Conflict { claimed: 0, wanted: batch.ranges().count() as u64 });
@@ -230,7 +236,7 @@ impl Store {
     }
 
     /// Up to which place each shard of a journal is stored.
-    pub async fn positions(&mut self, who: &Identity) -> Result<[i64; SHARDS], Error> {
+    pub async fn positions(&mut self, who: &Identity) -> Result<Positions, Error> {
         // A statement by itself: what it locks is free again at once, whatever this writer does next.
         let asked = timeout(COMMIT_MAX, positions(&self.client, &self.positions, who));
         Ok(asked.await.map_err(|_| Error::Silent)??)
@@ -242,22 +248,24 @@ pub async fn reach(config: &Address) -> Result<(), Error> {
     connect(config).await.map(drop)
 }
 
-/// Whether the database knows a journal: something of it has been stored.
+/// Whether the database knows a journal: something of one of its runs has been stored.
 pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     let (client, _connection) = connect(config).await?;
-    let known = "SELECT EXISTS (SELECT FROM ingest_batch WHERE station = $1 AND journal = $2)";
-    Ok(client.query_one(known, &[&who.station, &who.journal]).await?.get(0))
+    let (first, last) = (who.journal & !JOURNAL_LOW_BITS, who.journal | JOURNAL_LOW_BITS);
+    let known = "SELECT EXISTS (SELECT FROM ingest_batch
+                                WHERE station = $1 AND journal BETWEEN $2 AND $3)";
+    Ok(client.query_one(known, &[&who.station, &first, &last]).await?.get(0))
 }
 
 async fn positions(
     client: &impl GenericClient,
     statement: &Statement,
     who: &Identity,
-) -> Result<[i64; SHARDS], tokio_postgres::Error> {
-    let mut positions = [0; SHARDS];
+) -> Result<Positions, tokio_postgres::Error> {
+    let mut positions = [None; SHARDS];
     for row in client.query(statement, &[&who.station, &who.journal]).await? {
         if let Some(position) = positions.get_mut(row.get::<_, i16>(0) as usize) {
-            *position = row.get(1);
+            *position = Some(row.get(1));
         }
     }
     Ok(positions)

@@ -9,6 +9,7 @@ mod trouble;
 mod waiting;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -29,7 +30,7 @@ use crate::{
     shutdown::Drain,
     socket::now_us,
     state::StateFolder,
-    store::{self, Class, Error, Identity, Store},
+    store::{self, Class, Error, Identity, Positions, Store},
 };
 use saving::Saving;
 use trouble::Trouble;
@@ -40,7 +41,7 @@ use waiting::Waiting;
 pub struct Setup {
     /// The database.
     pub database: Address,
-    /// Whose samples these are.
+    /// Whose samples these are, and the numbering of those of this run.
     pub identity: Identity,
     /// When a batch is closed.
     pub limits: Limits,
@@ -74,6 +75,10 @@ pub struct Writer {
     writer: usize,
     runtime: tokio::runtime::Runtime,
     store: Option<Store>,
+    /// Whose numbers the batch's are.
+    identity: Identity,
+    /// Up to where earlier runs' records are stored.
+    earlier: BTreeMap<i64, Positions>,
     batch: Batch,
     /// Samples of the batch that no journal keeps.
     unkept: u64,
@@ -95,7 +100,7 @@ impl Writer {
     pub fn new(setup: Setup, mut feed: Feed, watched: Option<Watched>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let writer = feed.lane().writer();
-        let saving = Saving::new(&setup, writer);
+        let saving = Saving::new(&setup, writer, feed.journal().map(|reader| reader.identity()));
         if let Some(reader) = feed.journal().filter(|_| watched.is_none() || setup.state.is_none())
         {
             // Nothing of what is stored is needed for what detectors know.
@@ -103,6 +108,8 @@ impl Writer {
         }
         Ok(Self {
             batch: Batch::new(shards_of(writer, setup.counters.writers())),
+            identity: setup.identity.clone(),
+            earlier: BTreeMap::new(),
             setup,
             feed,
             writer,
@@ -136,26 +143,64 @@ impl Writer {
         if self.feed.is_new() {
             return true;
         }
-        let known = self.insist(async |store, identity, _batch| store.positions(identity).await);
-        // All that is there is a backlog, as long as nothing else is known.
-        let positions = known.unwrap_or([i64::MIN; SHARDS]);
-        self.batch.resume(&positions);
+        let runs = self.feed.journal().map(|reader| reader.earlier_runs());
+        let asked = match &runs {
+            Some(runs) => runs.iter().map(|range| range.run).collect(),
+            None => vec![self.setup.identity.journal],
+        };
+        let is_known = asked.into_iter().all(|run| self.ask_positions(run));
+        self.identity.journal = self.setup.identity.journal;
+        self.batch.resume(&self.positions(self.identity.journal));
         let own = shards_of(self.writer, self.setup.counters.writers());
         let least = |places: &[i64; SHARDS]| {
             let own = (0..SHARDS).filter(|shard| own & (1 << shard) != 0);
             own.map(|shard| places[shard]).min().unwrap_or_default()
         };
-        let stored = least(&positions);
+        let unstored = runs.iter().flatten().find_map(|range| {
+            let stored = least(&self.positions(range.run));
+            (stored < range.next).then(|| stored.max(range.first))
+        });
         let seen = self.watched.as_ref().map_or(i64::MAX, |watched| least(&watched.seen));
-        let Some(reader) = self.feed.journal() else { return known.is_some() };
-        reader.seek(stored);
-        let found = reader.backlog(&positions);
-        reader.seek(stored.min(seen));
+        let earlier = &self.earlier;
+        let Some(reader) = self.feed.journal() else { return is_known };
+        let unstored = unstored.unwrap_or(reader.first_of_run());
+        reader.seek(unstored);
+        // All that is there is a backlog, as long as nothing else is known.
+        let found = reader.backlog(|run| places(earlier.get(&run), i64::MIN));
+        reader.seek(unstored.min(seen));
         self.feed.lane().recovered(found);
         if found > 0 {
             tracing::info!("{found} samples of an earlier run wait in the journal");
         }
-        known.is_some()
+        is_known
+    }
+
+    /// Asks up to where the records of a run are stored; false when there was no time left.
+    fn ask_positions(&mut self, run: i64) -> bool {
+        self.identity.journal = run;
+        let asked = self.with_retry(async |store, identity, _| store.positions(identity).await);
+        let is_known = asked.is_some();
+        self.earlier.extend(asked.map(|positions| (run, positions)));
+        is_known
+    }
+
+    /// Up to where the records of a run are stored, as far as that was asked.
+    fn positions(&self, run: i64) -> [i64; SHARDS] {
+        places(self.earlier.get(&run), 0)
+    }
+
+    /// Goes on with the records of a run: a batch has those of one only. False when there was no time
+    /// left to store those of the run before it.
+    fn enter(&mut self, run: i64) -> bool {
+        if run == self.identity.journal {
+            return true;
+        }
+        if !self.batch.is_empty() && !self.store_batch() {
+            return false;
+        }
+        self.identity.journal = run;
+        self.batch.resume(&self.positions(run));
+        true
     }
 
     /// False when there was no time left.
@@ -168,7 +213,13 @@ impl Writer {
                 thread::sleep(self.rest());
             }
             match self.feed.next(self.due_in()) {
-                Next::Chunk(chunk) => self.take(chunk),
+                Next::Chunk(chunk) => {
+                    if !self.enter(chunk.run().unwrap_or(self.setup.identity.journal)) {
+                        self.leave(chunk);
+                        return false;
+                    }
+                    self.take(chunk);
+                }
                 Next::Nothing => {}
                 Next::Closed => break,
             }
@@ -311,8 +362,9 @@ impl Writer {
         let events = self.watched.iter().flat_map(|one| one.watch.changes().cloned());
         let events: Vec<_> = events.collect();
         let events: Vec<_> = events.iter().collect();
-        let stored = self
-            .insist(async |store, identity, batch| store.commit(batch, &events, identity).await);
+        let stored = self.with_retry(async |store, identity, batch| {
+            store.commit(batch, &events, identity).await
+        });
         let Some(unstored) = stored else { return false };
         self.counts.committed += self.batch.rows.stored();
         self.counts.batches += u64::from(!self.batch.is_empty());
@@ -330,9 +382,9 @@ impl Writer {
         true
     }
 
-    /// Does something with the database, however often that has to be tried; none when there is no
-    /// time left. Rows that the database does not take are set aside.
-    fn insist<T>(
+    /// Runs an operation, retrying until it succeeds; none when there is no time left. Rows that the
+    /// database refuses go to quarantine.
+    fn with_retry<T>(
         &mut self,
         ask: impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
     ) -> Option<T> {
@@ -356,6 +408,9 @@ impl Writer {
                     continue;
                 }
             }
+            if matches!(error, Error::Conflict { .. }) && self.skip_stored() {
+                continue;
+            }
             self.store = None;
             if self.setup.drain.is_over() {
                 trouble.end(&error, self.batch.samples());
@@ -375,6 +430,36 @@ impl Writer {
         }
     }
 
+    /// Leaves out of the batch what another process has stored of it: of an earlier run, whose records
+    /// never change, that process had a copy of this journal. False if that is not the case.
+    fn skip_stored(&mut self) -> bool {
+        if self.identity.journal == self.setup.identity.journal || self.feed.journal().is_none() {
+            return false;
+        }
+        let asked = self.attempt(
+            &async |store: &mut Store, identity: &Identity, _: &Batch| {
+                store.positions(identity).await
+            },
+            None,
+        );
+        let Ok(positions) = asked else { return false };
+        let is_ahead = self
+            .batch
+            .ranges()
+            .any(|(shard, range)| positions[shard].is_some_and(|stored| stored > range.first));
+        if is_ahead {
+            let skipped = self.batch.skip_to(&places(Some(&positions), 0), &self.setup.form);
+            tracing::warn!(
+                "{skipped} samples of an earlier run were stored by another receiver with a copy of \
+                 this journal; they are not stored twice"
+            );
+            self.counts.committed += skipped;
+            self.counts.batched = self.batch.samples();
+            self.earlier.insert(self.identity.journal, positions);
+        }
+        is_ahead
+    }
+
     /// Whether the station was stopped, and the next one will find in the journal all that this
     /// writer does not store.
     fn may_leave(&mut self) -> bool {
@@ -386,7 +471,7 @@ impl Writer {
         ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
         columnstore_from: Option<usize>,
     ) -> Result<T, Error> {
-        let Setup { database, identity, drain, readiness, .. } = &self.setup;
+        let Setup { database, drain, readiness, .. } = &self.setup;
         if !readiness.is_checked() {
             // At the end it matters whether there is anybody to wait for.
             if drain.is_stopped() {
@@ -394,7 +479,7 @@ impl Writer {
             }
             return Err(Error::Unchecked);
         }
-        let (store, batch) = (&mut self.store, &self.batch);
+        let (store, identity, batch) = (&mut self.store, &self.identity, &self.batch);
         let attempt = async {
             let store = match store {
                 Some(store) => store,
@@ -424,6 +509,15 @@ impl Writer {
         }
     }
 
+    /// There is no time left for a chunk. The journal has it still, unless it could not be written.
+    fn leave(&mut self, chunk: Chunk) {
+        if chunk.is_copy() {
+            self.feed.done(chunk);
+        } else {
+            self.feed.lane().shed(chunk);
+        }
+    }
+
     /// There is no time left. What the journal has stays in it; what only this process has is lost.
     fn give_up(&mut self) {
         let unkept = match self.feed.journal() {
@@ -443,6 +537,11 @@ impl Writer {
         self.counts.detect.watch = watch.unwrap_or_default();
         self.setup.counters.publish_writer(self.writer, self.counts);
     }
+}
+
+/// Positions as numbers; `absent` for a shard of which nothing is stored, or nothing is known.
+fn places(positions: Option<&Positions>, absent: i64) -> [i64; SHARDS] {
+    positions.map_or([absent; SHARDS], |positions| positions.map(|place| place.unwrap_or(0)))
 }
 
 /// A server that does not answer must not keep the station from ending.

@@ -8,14 +8,18 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use zerocopy::IntoBytes as _;
 
 use super::{
     checkpoint::Pending,
-    record::{RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, next_run},
+    record::{Layout, RecordHead, next_run},
     shared::{Gauges, Segment, Shared, segment_octets},
 };
-use crate::{chunk::Chunk, queue::Lane, shutdown::Drain, socket::now_us};
+use crate::{
+    chunk::Chunk,
+    queue::{Lane, SHARDS},
+    shutdown::Drain,
+    socket::now_us,
+};
 
 /// Writes the journal.
 pub struct Appender {
@@ -31,6 +35,8 @@ pub struct Appender {
     /// Whether the last segment may be appended to.
     is_open: bool,
     segment_octets: u64,
+    /// By shard: the number of the last record that has entries of it, or -1.
+    previous: [i64; SHARDS],
     record: Vec<u8>,
     trouble: Option<Trouble>,
 }
@@ -60,6 +66,7 @@ impl Appender {
             next,
             is_open: false,
             segment_octets,
+            previous: [-1; SHARDS],
             record: Vec::new(),
             trouble: None,
         }
@@ -119,7 +126,7 @@ impl Appender {
         match self.try_write(chunk) {
             Ok(()) => {
                 if let Some(trouble) = self.trouble.take() {
-                    self.shared.gauges.is_failing.store(0, std::sync::atomic::Ordering::Relaxed);
+                    self.shared.set_failing(false);
                     let after = trouble.since.elapsed();
                     tracing::info!("the journal is written again after {after:.1?}");
                 }
@@ -133,21 +140,39 @@ impl Appender {
     }
 
     fn try_write(&mut self, chunk: &Chunk) -> io::Result<()> {
-        let entries = chunk.octets();
         let last = self.shared.segments().back().cloned();
-        let mut last = last.filter(|last| self.is_open && last.end < self.segment_octets);
-        let segment = match last.take() {
+        let can_grow =
+            |last: &Segment| self.is_open && !last.is_sealed && last.end < self.segment_octets;
+        let segment = match last.filter(can_grow) {
             Some(segment) => segment,
             None => self.begin()?,
         };
-        let head = RecordHead::new(self.next, chunk.shards(), chunk.samples() as u32, entries);
+        let Layout::Two(marker) = segment.layout else {
+            return Err(io::Error::other("a segment of an earlier format cannot be appended to"));
+        };
+        let head = RecordHead {
+            marker,
+            offset: segment.end,
+            run: self.shared.run_identity,
+            station: &self.shared.station,
+            number: self.next,
+            shards: chunk.shards(),
+            samples: chunk.samples() as u32,
+            format: chunk.format(),
+            previous: &self.previous,
+        };
         self.record.clear();
-        self.record.extend_from_slice(head.as_bytes());
-        self.record.extend_from_slice(entries);
+        head.append_to(&mut self.record, chunk.octets());
+        self.record.extend_from_slice(chunk.octets());
         if let Err(error) = segment.file.write_at(&self.record, segment.end) {
             // What part of it was written is behind the end, and not read; it may stay.
             let _may_stay = segment.file.truncate(segment.end);
             return Err(error);
+        }
+        for (shard, previous) in self.previous.iter_mut().enumerate() {
+            if chunk.shards() >> shard & 1 == 1 {
+                *previous = self.next;
+            }
         }
         self.next += 1;
         self.shared.appended(segment.end + self.record.len() as u64, self.next);
@@ -157,17 +182,27 @@ impl Appender {
     /// Begins a segment.
     fn begin(&mut self) -> io::Result<Segment> {
         self.is_open = false;
-        let Shared { files, folder, identity, station, .. } = &*self.shared;
+        let Shared { files, folder, run_identity, .. } = &*self.shared;
+        let head = self.shared.segment_head(self.next, now_us());
+        let octets = head.to_octets().unwrap_or_default();
         let path = folder.join(super::file_name(self.next));
         let file = files.create(&path)?;
-        let head = SegmentHead::new(*identity, self.next, now_us(), station);
-        if let Err(error) = file.write_at(head.as_bytes(), 0) {
+        if let Err(error) = file.write_at(&octets, 0) {
             let _may_stay = files.remove(&path);
             return Err(error);
         }
-        let (first, next, end) = (self.next, self.next, SEGMENT_HEAD_OCTETS as u64);
-        let (synced, is_sealed, is_damaged) = (0, false, false);
-        let segment = Segment { path, file, first, next, end, synced, is_sealed, is_damaged };
+        let segment = Segment {
+            path,
+            file,
+            layout: head.layout,
+            run: *run_identity,
+            first: self.next,
+            next: self.next,
+            end: octets.len() as u64,
+            synced: 0,
+            is_sealed: false,
+            is_damaged: false,
+        };
         self.shared.began(segment.clone());
         self.is_open = true;
         Ok(segment)
@@ -175,7 +210,7 @@ impl Appender {
 
     fn fail(&mut self, error: &io::Error) {
         Gauges::add(&self.shared.gauges.failures, 1);
-        self.shared.gauges.is_failing.store(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared.set_failing(true);
         // Numbers that are given meanwhile are in no file; a new run says that this is no damage.
         self.next = next_run(self.next);
         self.is_open = false;

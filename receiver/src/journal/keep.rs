@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -10,8 +11,10 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
+    apart,
     checkpoint::{self, Pending},
-    record::SEGMENT_HEAD_OCTETS,
+    files::Files,
+    open::FolderLock,
     shared::{Gauges, Segment, Shared},
 };
 
@@ -22,6 +25,9 @@ pub struct Keeper {
     period: Duration,
     /// Nothing comes out of it; it ends with the appender.
     ended: Receiver<()>,
+    lock: FolderLock,
+    /// Whether the folder has gone and could not be made again.
+    is_gone: bool,
     warned: Warned,
     /// When an operation that failed was told last.
     told: Option<Instant>,
@@ -41,9 +47,10 @@ impl Keeper {
         pending: Arc<Pending>,
         period: Duration,
         ended: Receiver<()>,
+        lock: FolderLock,
     ) -> Self {
         let warned = Warned::No;
-        Self { shared, pending, period, ended, warned, told: None }
+        Self { shared, pending, period, ended, lock, is_gone: false, warned, told: None }
     }
 
     /// Works until the appender has ended.
@@ -58,6 +65,9 @@ impl Keeper {
     }
 
     fn work(&mut self) {
+        if !self.lock.is_there(&self.shared.folder) {
+            self.restore();
+        }
         self.sync();
         if let Some((number, state)) = self.pending.take() {
             self.checkpoint(number, &state);
@@ -85,6 +95,56 @@ impl Keeper {
                 same.synced = segment.end;
             }
         }
+    }
+
+    /// Makes the folder again, which somebody has deleted or replaced, and writes what still waits in
+    /// the open files there.
+    fn restore(&mut self) {
+        let folder = self.shared.folder.clone();
+        let shown = folder.display();
+        self.shared.set_failing(true);
+        if !self.is_gone {
+            tracing::error!("the journal's folder {shown} has gone; it is made again");
+            Gauges::add(&self.shared.gauges.failures, 1);
+        }
+        // What is appended from now on goes to a file in the new folder.
+        self.shared.seal();
+        match self.try_restore(&folder) {
+            Ok(octets) => {
+                self.is_gone = false;
+                self.shared.set_failing(false);
+                tracing::warn!("the journal's folder {shown} is there again, with {octets} octets");
+            }
+            Err(error) => {
+                if !self.is_gone {
+                    tracing::error!(
+                        "the journal's folder {shown} cannot be made again, and samples that wait \
+                         are lost if the station stops now: {error:#}"
+                    );
+                }
+                self.is_gone = true;
+            }
+        }
+    }
+
+    fn try_restore(&self, folder: &Path) -> anyhow::Result<u64> {
+        let files = &*self.shared.files;
+        files.make_folder(folder)?;
+        self.lock.take_again(folder)?;
+        let mut octets = 0;
+        let mut copied = Vec::new();
+        // The segment that was being written may have grown once more since it was sealed.
+        loop {
+            let segments: Vec<_> = self.shared.segments().iter().cloned().collect();
+            let missing = segments
+                .into_iter()
+                .find(|segment| !copied.contains(&(segment.first, segment.end)));
+            let Some(segment) = missing else { break };
+            octets += copy_segment(files, &segment)?;
+            copied.push((segment.first, segment.end));
+        }
+        files.sync_folder(folder)?;
+        Ok(octets)
     }
 
     fn checkpoint(&mut self, number: i64, state: &[u8]) {
@@ -134,10 +194,12 @@ impl Keeper {
     fn empty_last(&mut self, stored: i64) {
         let emptied = {
             let mut segments = self.shared.segments();
-            let (head, last) = (SEGMENT_HEAD_OCTETS as u64, segments.back_mut());
-            let is_over =
-                |last: &&mut Segment| last.is_sealed && last.next <= stored && last.end > head;
-            let Some(last) = last.filter(is_over) else { return };
+            let head = |last: &Segment| last.layout.segment_head_octets() as u64;
+            let is_over = |last: &&mut Segment| {
+                last.is_sealed && last.next <= stored && last.end > head(last)
+            };
+            let Some(last) = segments.back_mut().filter(is_over) else { return };
+            let head = head(last);
             last.end = head;
             last.file.truncate(head)
         };
@@ -148,7 +210,7 @@ impl Keeper {
         let path = &segment.path;
         let is_kept = segment.is_damaged && self.damaged_files() < DAMAGED_MAX;
         let done = if is_kept {
-            self.shared.set_aside(path, super::DAMAGED).map(|_| ())
+            self.shared.keep_damaged(path).map(drop)
         } else {
             self.shared.files.remove(path)
         };
@@ -159,7 +221,7 @@ impl Keeper {
     /// Damaged segments that are kept, also those of earlier runs.
     fn damaged_files(&self) -> usize {
         let files = self.shared.files.list(&self.shared.folder).unwrap_or_default();
-        files.iter().filter(|path| super::is_aside(path)).count()
+        files.iter().filter(|path| apart::is_damaged(path)).count()
     }
 
     fn warn(&mut self) {
@@ -196,6 +258,29 @@ impl Keeper {
     }
 }
 
+/// Writes a segment whose file has lost its name, as far as it is not there yet; the octets of it.
+fn copy_segment(files: &dyn Files, segment: &Segment) -> io::Result<u64> {
+    let file = match files.open(&segment.path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => files.create(&segment.path)?,
+        Err(error) => return Err(error),
+    };
+    let mut offset = file.length()?;
+    let mut octets = vec![0; COPY_OCTETS];
+    while offset < segment.end {
+        let left = usize::try_from(segment.end - offset).unwrap_or(COPY_OCTETS);
+        let read = segment.file.read_at(&mut octets[..left.min(COPY_OCTETS)], offset)?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(&octets[..read], offset)?;
+        offset += read as u64;
+    }
+    file.sync()?;
+    Ok(offset)
+}
+
+const COPY_OCTETS: usize = 1 << 20;
 /// Octets that are kept, though stored, so that tracker and detectors can go on from them.
 const RETAINED_OCTETS_MAX: u64 = 256 << 20;
 /// More files of damaged segments are not kept.

@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    SEGMENT,
+    apart,
     files::{Files, Octets},
-    open::Walk,
     record::{SEGMENT_HEAD_OCTETS, SegmentHead},
+    walk::Walk,
 };
 
 /// One file of a journal's folder.
@@ -75,9 +75,7 @@ impl fmt::Display for Looked {
 /// The segments of a folder in order, and the files that were set aside.
 pub fn look(files: &dyn Files, folder: &Path) -> io::Result<Vec<Looked>> {
     let mut paths = files.list(folder)?;
-    paths.retain(|path| {
-        super::is_aside(path) || path.extension().is_some_and(|ending| ending == SEGMENT)
-    });
+    paths.retain(|path| apart::is_segment(path));
     paths.sort();
     Ok(paths.into_iter().map(|path| look_at(files, path)).collect())
 }
@@ -94,26 +92,24 @@ fn content(file: &dyn Octets, octets: u64) -> Result<Content, String> {
     let mut head = [0; SEGMENT_HEAD_OCTETS];
     let read = file.read_at(&mut head, 0).map_err(|error| error.to_string())?;
     let head = SegmentHead::read(&head[..read]).map_err(|error| error.to_string())?;
-    let mut walk = Walk::new(file, octets);
+    let mut end = head.octets() as u64;
+    let mut walk = Walk::new(file, head.layout, head.first, octets);
     let mut content = Content {
-        station: head.station().to_owned(),
-        journal: head.journal.get(),
-        made_us: head.made_us.get(),
+        station: head.station,
+        journal: head.journal,
+        made_us: head.made_us,
         records: 0,
         samples: 0,
         damaged: 0,
         torn: 0,
     };
-    let mut end = SEGMENT_HEAD_OCTETS as u64;
-    let (mut damaged, mut skipped) = (0, 0);
-    while let Some((offset, head)) = walk.next_whole() {
+    while let Some((offset, record)) = walk.next_whole() {
         content.records += 1;
-        content.samples += u64::from(head.samples.get());
-        end = offset + head.length();
-        (damaged, skipped) = (walk.damaged, walk.skipped);
+        content.samples += record.samples;
+        end = offset + record.octets() as u64;
     }
     // What stands behind the last whole record is an unfinished write, not damage.
-    content.damaged = damaged + u64::from(skipped > 0);
+    content.damaged = walk.damaged;
     content.torn = octets.saturating_sub(end);
     Ok(content)
 }

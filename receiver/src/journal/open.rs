@@ -3,10 +3,11 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,15 +15,16 @@ use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    Appender, DAMAGED, FOREIGN, Keeper, Reader, SEGMENT,
+    Appender, Keeper, Reader, apart,
     checkpoint::{self, Pending},
-    files::{Files, Octets},
+    files::Files,
     read::NOBODY,
     record::{
-        NUMBER_MAX, RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, SegmentHead, first_of_run,
+        NUMBER_MAX, SEGMENT_HEAD_OCTETS, SegmentHead, Unusable, first_of_run, next_run,
+        run_identity,
     },
     shared::{Gauges, Segment, Shared},
-    window::Window,
+    walk::Walk,
 };
 use crate::{
     chunk::Chunk,
@@ -52,22 +54,23 @@ pub struct Journal {
     pending: Arc<Pending>,
     sync_period: Duration,
     wakes: Vec<Receiver<()>>,
-    _lock: Option<File>,
+    lock: FolderLock,
 }
 
 impl Journal {
-    /// Opens the journal, and sets aside what is not its own. Only a folder that another station
-    /// uses is an error; one that cannot be written is said, and tried again later.
+    /// Opens the journal, and keeps apart what is not its own. A folder that cannot be made, or that
+    /// another station uses, is an error; whatever is in it is none.
     pub fn open(
         options: &Options,
         files: Arc<dyn Files>,
         gauges: Arc<Gauges>,
     ) -> anyhow::Result<Self> {
         let Options { folder, octets_max, sync_period, station, writers } = options;
-        if let Err(error) = files.make_folder(folder) {
-            tracing::error!("cannot make the journal's folder {}: {error}", folder.display());
-        }
-        let lock = lock(folder)?;
+        files.make_folder(folder).with_context(|| {
+            let shown = folder.display();
+            format!("cannot make the journal's folder {shown}; choose another --journal FOLDER")
+        })?;
+        let lock = FolderLock::take(folder)?;
         let found = Found::in_folder(&*files, folder, station, &gauges);
         // What is written from now on is numbered above all that was ever written, so that what the
         // database has stored is never mistaken for it, even if the end of a file is gone.
@@ -76,14 +79,14 @@ impl Journal {
         let (shared, wakes) = Shared::new(
             (files, folder.clone()),
             station,
-            (identity, next),
+            (identity, run_identity(identity), next),
             *octets_max,
             *writers,
             found.segments,
             gauges,
         );
         let pending = Arc::default();
-        Ok(Self { shared, pending, sync_period: *sync_period, wakes, _lock: lock })
+        Ok(Self { shared, pending, sync_period: *sync_period, wakes, lock })
     }
 
     /// Its folder.
@@ -92,10 +95,16 @@ impl Journal {
         &self.shared.folder
     }
 
-    /// The number that the database's ledger knows this journal by.
+    /// The identity of the folder, which files beside the segments refer to.
     #[must_use]
     pub fn identity(&self) -> i64 {
         self.shared.identity
+    }
+
+    /// The number that the commit ledger knows the records of this run by.
+    #[must_use]
+    pub fn run_identity(&self) -> i64 {
+        self.shared.run_identity
     }
 
     /// Records with this number or a higher one are written by this run.
@@ -113,7 +122,7 @@ impl Journal {
             Err(error) => {
                 let path = folder.join(checkpoint::NAME);
                 tracing::warn!("{} is not used: {error}", path.display());
-                let _may_stay = self.shared.set_aside(&path, DAMAGED);
+                let _may_stay = self.shared.keep_damaged(&path);
                 None
             }
         }
@@ -162,12 +171,18 @@ impl Journal {
     #[must_use]
     pub fn keeper(&self, ended: Receiver<()>) -> Keeper {
         let (shared, pending) = (Arc::clone(&self.shared), Arc::clone(&self.pending));
-        Keeper::new(shared, pending, self.sync_period, ended)
+        Keeper::new(shared, pending, self.sync_period, ended, self.lock.clone())
     }
 
     /// Nothing will be appended.
     pub fn close(&self) {
         self.shared.close();
+    }
+
+    /// The header of a segment of this run.
+    #[cfg(test)]
+    pub(crate) fn segment_header(&self, first: i64) -> Vec<u8> {
+        self.shared.segment_head(first, now_us()).to_octets().unwrap_or_default()
     }
 
     /// To be called when all threads have ended: when everything is stored only an empty segment
@@ -179,12 +194,14 @@ impl Journal {
         if segments.iter().any(|segment| segment.next > stored) {
             return;
         }
-        let Shared { files, folder, identity, station, .. } = &*self.shared;
-        let head = SegmentHead::new(*identity, last.next, now_us(), station);
-        let path = folder.join(super::file_name(last.next));
+        let Shared { files, folder, .. } = &*self.shared;
+        // What cannot be read of it may have higher numbers.
+        let next = if last.is_damaged { next_run(last.next) } else { last.next };
+        let path = folder.join(super::file_name(next));
         if path != last.path {
+            let head = self.shared.segment_head(next, now_us());
             let made = files.create(&path).and_then(|file| {
-                file.write_at(zerocopy::IntoBytes::as_bytes(&head), 0)?;
+                file.write_at(&head.to_octets().unwrap_or_default(), 0)?;
                 file.sync()?;
                 files.sync_folder(folder)
             });
@@ -194,7 +211,7 @@ impl Journal {
         }
         for segment in segments.iter().filter(|segment| segment.path != path) {
             let _may_stay = if segment.is_damaged {
-                self.shared.set_aside(&segment.path, DAMAGED).map(drop)
+                self.shared.keep_damaged(&segment.path).map(drop)
             } else {
                 files.remove(&segment.path)
             };
@@ -213,24 +230,28 @@ pub(super) struct Found {
 impl Found {
     fn in_folder(files: &dyn Files, folder: &Path, station: &str, gauges: &Gauges) -> Self {
         let mut found = Self { segments: VecDeque::new(), identity: None, highest: -1 };
-        let mut paths = match files.list(folder) {
-            Ok(paths) => paths,
-            Err(error) => {
+        let list = || {
+            super::segments_in(files, folder).unwrap_or_else(|error| {
                 tracing::error!("cannot read the journal's folder {}: {error}", folder.display());
-                return found;
-            }
+                Vec::new()
+            })
         };
-        paths.retain(|path| path.extension().is_some_and(|ending| ending == SEGMENT));
-        paths.sort();
         // The newest says whose journal it is.
+        let heads = list().into_iter().rev().filter_map(|path| {
+            let head = apart::read_head(files, &path).ok()?.1.ok()?;
+            (number_in(&path) == Some(head.first) && head.station == station).then_some(head)
+        });
+        found.identity = { heads }.next().map(|head| head.journal);
+        apart::adopt(files, folder, station, found.identity);
+        let paths = list();
         for path in paths.iter().rev() {
             found.highest = found.highest.max(number_in(path).unwrap_or(-1));
-            if let Err(why) = found.look_at(files, path, station, gauges) {
-                why.set_aside(files, path, gauges);
+            if let Err(misfit) = found.look_at(files, path, station, gauges) {
+                misfit.keep(files, path, gauges);
             }
         }
         if let Some(last) = found.segments.back_mut()
-            && let Err(error) = cut_torn_end(last, gauges)
+            && let Err(error) = end_of_last(last, gauges)
         {
             tracing::error!("{}: {error}", last.path.display());
         }
@@ -246,34 +267,57 @@ impl Found {
         station: &str,
         gauges: &Gauges,
     ) -> Result<(), Misfit> {
-        let file = files.open(path)?;
-        let end = file.length()?;
-        let mut head = [0; SEGMENT_HEAD_OCTETS];
-        let read = file.read_at(&mut head, 0)?;
-        if end <= SEGMENT_HEAD_OCTETS as u64 && SegmentHead::read(&head[..read]).is_err() {
-            // The station, or the machine, ended as it began the file.
-            Gauges::add(&gauges.torn, end);
-            return Ok(files.remove(path)?);
+        let (end, head) = apart::read_head(files, path)?;
+        let first = number_in(path);
+        let head = match (head, first) {
+            (Ok(head), _) => head,
+            (Err(_), _) if end <= SEGMENT_HEAD_OCTETS as u64 => {
+                // The station, or the machine, ended as it began the file.
+                Gauges::add(&gauges.torn, end);
+                return Ok(files.remove(path)?);
+            }
+            (Err(Unusable::Damaged), Some(first)) => {
+                let file = files.open(path)?;
+                let head = SegmentHead::recover(&*file, end, first, station);
+                let mut head = head.ok_or(Misfit::Damaged(Unusable::Damaged.to_string()))?;
+                head.journal = *self.identity.get_or_insert_with(rand::random);
+                Gauges::add(&gauges.damaged, 1);
+                let shown = path.display();
+                tracing::error!("{shown}: the segment's header is damaged; its records replace it");
+                head
+            }
+            (Err(Unusable::Damaged), None) => {
+                return Err(Misfit::Damaged(Unusable::Damaged.to_string()));
+            }
+            (Err(unknown @ Unusable::Version(_)), _) => {
+                return Err(Misfit::Unknown(unknown.to_string()));
+            }
+        };
+        if first != Some(head.first) {
+            let why = format!("its name does not fit its first record {}", head.first);
+            return Err(Misfit::Foreign(why, head));
         }
-        let head = SegmentHead::read(&head[..read])?;
-        let (journal, first) = (head.journal.get(), head.first.get());
-        if number_in(path) != Some(first) {
-            return Err(Misfit::Foreign(format!("its name does not fit its first record {first}")));
+        if head.station != station {
+            let why = format!("it is of station {:?}", head.station);
+            return Err(Misfit::Foreign(why, head));
         }
-        if head.station() != station {
-            let of = head.station();
-            return Err(Misfit::Foreign(format!("it is of station {of}")));
+        if *self.identity.get_or_insert(head.journal) != head.journal {
+            return Err(Misfit::Foreign("it is of another journal".into(), head));
         }
-        if *self.identity.get_or_insert(journal) != journal {
-            return Err(Misfit::Foreign("it is of another journal".into()));
-        }
-        // Its last number is not known yet; that of the one after it is a bound.
-        let next = self.segments.front().map_or(first, |later| later.first);
-        let path = path.to_owned();
-        // What an earlier run left unsynchronised is made durable like the rest.
-        let synced = 0;
-        let (is_sealed, is_damaged) = (true, false);
-        let segment = Segment { path, file, first, next, end, synced, is_sealed, is_damaged };
+        let segment = Segment {
+            path: path.to_owned(),
+            file: files.open(path)?,
+            layout: head.layout,
+            run: head.run,
+            first: head.first,
+            // Its last number is not known yet; that of the one after it is a bound.
+            next: self.segments.front().map_or(head.first, |later| later.first),
+            end,
+            // What an earlier run left unsynchronised is made durable like the rest.
+            synced: 0,
+            is_sealed: true,
+            is_damaged: false,
+        };
         self.segments.push_front(segment);
         Ok(())
     }
@@ -281,55 +325,61 @@ impl Found {
 
 /// Why a file is not part of the journal.
 enum Misfit {
-    Unreadable(String),
-    Foreign(String),
+    /// It cannot be opened, or something of the kind: it may be read at another start.
+    Unreadable(io::Error),
+    Damaged(String),
+    /// Of a version that this program does not know.
+    Unknown(String),
+    Foreign(String, SegmentHead),
 }
 
 impl From<io::Error> for Misfit {
     fn from(error: io::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
-impl From<super::record::Unusable> for Misfit {
-    fn from(error: super::record::Unusable) -> Self {
-        Self::Unreadable(error.to_string())
+        Self::Unreadable(error)
     }
 }
 
 impl Misfit {
-    fn set_aside(&self, files: &dyn Files, path: &Path, gauges: &Gauges) {
-        let (ending, why) = match self {
-            Self::Unreadable(why) => (DAMAGED, why),
-            Self::Foreign(why) => (FOREIGN, why),
+    fn keep(&self, files: &dyn Files, path: &Path, gauges: &Gauges) {
+        let (why, kept) = match self {
+            Self::Unreadable(error) => (error.to_string(), apart::keep_damaged(files, path)),
+            Self::Damaged(why) => (why.clone(), apart::keep_damaged(files, path)),
+            Self::Unknown(why) => (why.clone(), apart::keep_unknown(files, path)),
+            Self::Foreign(why, head) => (why.clone(), apart::keep_foreign(files, path, head)),
         };
-        let aside = path.with_extension(ending);
         Gauges::add(&gauges.set_aside, 1);
         let shown = path.display();
-        match files.rename(path, &aside) {
-            Ok(()) => {
-                let aside = aside.display();
-                tracing::error!("{shown} is not used: {why}; it is set aside as {aside}");
+        match kept {
+            Ok(kept) => {
+                let kept = kept.display();
+                tracing::error!("{shown} is not part of the journal: {why}; it is kept as {kept}");
             }
-            Err(_) => tracing::error!("{shown} is not used: {why}"),
+            Err(_) => tracing::error!("{shown} is not part of the journal: {why}"),
         }
     }
 }
 
-/// Finds the last whole record and cuts off what stands behind it, if that is no record either: the
-/// last write was not finished.
-fn cut_torn_end(segment: &mut Segment, gauges: &Gauges) -> io::Result<()> {
-    let mut walk = Walk::new(&*segment.file, segment.end);
+/// Finds the last whole record, and cuts off what stands behind it, since the last write was not
+/// finished. In format 1 it stays: there may be records behind damage.
+fn end_of_last(segment: &mut Segment, gauges: &Gauges) -> io::Result<()> {
+    let mut walk = Walk::new(&*segment.file, segment.layout, segment.first, segment.end);
     let mut next = segment.first;
-    let mut whole = SEGMENT_HEAD_OCTETS as u64;
-    while let Some((offset, head)) = walk.next_whole() {
-        next = head.number.get() + 1;
-        whole = offset + head.length();
+    let mut whole = segment.layout.segment_head_octets() as u64;
+    while let Some((offset, record)) = walk.next_whole() {
+        next = next.max(record.number + 1);
+        whole = offset + record.octets() as u64;
     }
     segment.next = next;
-    let torn = segment.end - whole.min(segment.end);
-    if torn > 0 {
-        let shown = segment.path.display();
+    let torn = segment.end.saturating_sub(whole);
+    let shown = segment.path.display();
+    if walk.is_cut_short {
+        tracing::error!(
+            "{shown}: {torn} octets of this file of an earlier version are damaged or behind damage; \
+             they are not read, and kept"
+        );
+        Gauges::add(&gauges.damaged, 1);
+        (segment.end, segment.is_damaged) = (whole, true);
+    } else if torn > 0 {
         tracing::warn!("{shown}: the last {torn} octets are no whole record; they are cut off");
         Gauges::add(&gauges.torn, torn);
         segment.end = whole;
@@ -338,52 +388,13 @@ fn cut_torn_end(segment: &mut Segment, gauges: &Gauges) -> io::Result<()> {
     Ok(())
 }
 
-/// A walk over the whole records of a file, wherever they are.
-pub(super) struct Walk<'a> {
-    file: &'a dyn Octets,
-    end: u64,
-    offset: u64,
-    /// Octets passed over because they are in no record.
-    pub(super) skipped: u64,
-    /// Records with a good header whose entries are damaged.
-    pub(super) damaged: u64,
-    window: Window,
-}
-
-impl<'a> Walk<'a> {
-    pub(super) fn new(file: &'a dyn Octets, end: u64) -> Self {
-        let offset = SEGMENT_HEAD_OCTETS as u64;
-        Self { file, end, offset, skipped: 0, damaged: 0, window: Window::default() }
-    }
-
-    /// The next whole record and where it stands.
-    pub(super) fn next_whole(&mut self) -> Option<(u64, RecordHead)> {
-        while self.offset < self.end {
-            let offset = self.offset;
-            let Some(head) = self.view(offset, RECORD_HEAD_OCTETS).and_then(RecordHead::read)
-            else {
-                self.skipped += 1;
-                self.offset += 1;
-                continue;
-            };
-            let length = head.length();
-            let is_whole = offset + length <= self.end
-                && self
-                    .view(offset, length as usize)
-                    .is_some_and(|record| head.is_of(&record[RECORD_HEAD_OCTETS..]));
-            if is_whole {
-                self.offset += length;
-                return Some((offset, head));
-            }
-            self.damaged += 1;
-            self.offset += if offset + length <= self.end { length } else { 1 };
-        }
-        None
-    }
-
-    fn view(&mut self, offset: u64, octets: usize) -> Option<&[u8]> {
-        self.window.view(self.file, offset, octets, self.end)
-    }
+/// The station whose samples a folder holds: what its newest segment says.
+#[must_use]
+pub fn station_of(files: &dyn Files, folder: &Path) -> Option<String> {
+    let paths = super::segments_in(files, folder).ok()?;
+    let heads = paths.into_iter().rev().map(|path| apart::read_head(files, &path));
+    let mut heads = heads.filter_map(|head| head.ok()?.1.ok());
+    heads.next().map(|head| head.station)
 }
 
 /// The number in a segment's name; none if it is no number that a journal would give.
@@ -392,19 +403,50 @@ fn number_in(path: &Path) -> Option<i64> {
     (0..NUMBER_MAX).contains(&number).then_some(number)
 }
 
-/// The folder is this station's own as long as the file that comes back lives. Where it cannot be
-/// made, on a disk that is read-only, there is none.
-fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
-    let shown = folder.display();
-    let Ok(lock) = File::create(folder.join(LOCK)) else { return Ok(None) };
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => {
-            bail!("the journal {shown} is in use by another station; choose another --journal")
+/// Whether a station uses the folder now.
+#[must_use]
+pub fn is_in_use(folder: &Path) -> bool {
+    let lock = File::open(folder.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// The folder is this station's own as long as this lives.
+#[derive(Clone, Debug)]
+pub(super) struct FolderLock(Arc<Mutex<File>>);
+
+impl FolderLock {
+    fn take(folder: &Path) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        let path = folder.join(LOCK);
+        let lock = File::create(&path).with_context(|| {
+            format!("cannot write to the journal's folder {shown}; choose another --journal FOLDER")
+        })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self(Arc::new(Mutex::new(lock)))),
+            Err(TryLockError::WouldBlock) => {
+                bail!("the journal {shown} is in use by another station; choose another --journal")
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock the journal {shown}"))
+            }
         }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock the journal {shown}"))
-        }
+    }
+
+    /// Whether the folder still has the file that was locked.
+    pub(super) fn is_there(&self, folder: &Path) -> bool {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).metadata();
+        let named = fs::metadata(folder.join(LOCK));
+        let id = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+        matches!((held, named), (Ok(held), Ok(named)) if id(&held) == id(&named))
+    }
+
+    /// Takes a lock in a folder that was made again.
+    pub(super) fn take_again(&self, folder: &Path) -> anyhow::Result<()> {
+        let Self(again) = Self::take(folder)?;
+        let again = Arc::into_inner(again).context("it is held once")?;
+        let again = again.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        Ok(())
     }
 }
 

@@ -1,16 +1,19 @@
 //! A writer's way through the journal: record after record in order, those of its shards handed
 //! out, all others passed over. Damage costs the record that it is in, and is said.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crossbeam_channel::Receiver;
 
 use super::{
-    record::{RECORD_HEAD_OCTETS, RecordHead, SEGMENT_HEAD_OCTETS, is_same_run},
-    shared::{After, Gauges, Segment, Shared},
+    record::{Layout, Record, is_same_run},
+    shared::{After, Gauges, RunRange, Segment, Shared},
     window::Window,
 };
-use crate::chunk::Chunk;
+use crate::{
+    chunk::{Chunk, EntryFormat},
+    queue::SHARDS,
+};
 
 /// Reads for one writer. Bounded: one window of a file.
 pub struct Reader {
@@ -26,12 +29,12 @@ pub struct Reader {
     /// The last record that was met, to see what is missing.
     met: Option<i64>,
     /// The next record of its own, at `offset`.
-    peeked: Option<RecordHead>,
+    peeked: Option<Record>,
     wake: Receiver<()>,
     /// Whether damage is counted: when a writer reads, not when its backlog is only counted.
     counts_damage: bool,
-    /// From this number on, [`Self::backlog`] has counted without reading.
-    counted_from: i64,
+    /// By earlier run: from this number on, [`Self::backlog`] has counted what headers say.
+    counted_from: BTreeMap<i64, i64>,
 }
 
 impl Reader {
@@ -48,7 +51,7 @@ impl Reader {
             peeked: None,
             wake,
             counts_damage: writer != NOBODY,
-            counted_from: i64::MAX,
+            counted_from: BTreeMap::new(),
         }
     }
 
@@ -56,6 +59,20 @@ impl Reader {
     #[must_use]
     pub fn identity(&self) -> i64 {
         self.shared.identity
+    }
+
+    /// The earlier runs that have left something here.
+    #[must_use]
+    pub fn earlier_runs(&self) -> Vec<RunRange> {
+        let mut runs = self.shared.runs();
+        runs.retain(|range| range.run != self.shared.run_identity);
+        runs
+    }
+
+    /// The number of the first record of this run.
+    #[must_use]
+    pub fn first_of_run(&self) -> i64 {
+        self.shared.run
     }
 
     /// Something comes out of it when there may be more to read.
@@ -102,63 +119,83 @@ impl Reader {
 
     /// The number of the next record of its own; none while there is none.
     pub fn peek(&mut self) -> Option<i64> {
-        self.peek_head().map(|head| head.number.get())
+        self.peek_head().map(|head| head.number)
     }
 
     /// Reads the record that [`Self::peek`] found into `chunk`; when it cannot be read, how many
     /// samples are lost with it of those that were counted before.
     pub fn take(&mut self, chunk: &mut Chunk) -> Result<(), u64> {
         let Some(head) = self.peek_head() else {
-            chunk.fill(self.position, 0, &[]);
+            chunk.fill(self.position, 0, &[], EntryFormat::current());
             return Ok(());
         };
-        let number = head.number.get();
         self.peeked = None;
-        let entries = self.view(self.offset, head.length() as usize);
-        let entries = entries.and_then(|octets| octets.get(RECORD_HEAD_OCTETS..));
+        let (run, is_counted) = (self.run(), self.is_counted(&head));
+        let entries = self.view(self.offset, head.octets());
+        let entries = entries.and_then(|octets| octets.get(head.head_octets..));
         let is_whole = entries.is_some_and(|entries| head.is_of(entries));
         if is_whole {
-            chunk.fill(number, head.samples.get().into(), entries.unwrap_or_default());
-        }
-        self.pass(&head);
-        if is_whole {
+            chunk.fill(head.number, head.samples, entries.unwrap_or_default(), head.format);
+            chunk.set_run(run);
+            self.pass(&head);
             return Ok(());
         }
-        self.tell_damage("a record's checksum is wrong", self.counts_damage);
-        let was_counted = number >= self.counted_from && head.shards.get() & !self.own == 0;
-        Err(if was_counted { head.samples.get().into() } else { 0 })
+        self.report_damage("a record's checksum is wrong", self.counts_damage);
+        self.resync();
+        // No other record is at a place where this one has been.
+        self.position = self.position.max(head.number + 1);
+        self.met = Some(head.number);
+        Err(if is_counted { head.samples } else { 0 })
     }
 
     /// Samples of its own shards, from here to where this run began, that are not stored yet: those in
-    /// records whose number is at least that of their shard in `next`. Where it stands does not change.
-    pub fn backlog(&mut self, next: &[i64]) -> u64 {
+    /// records whose number is at least that of their shard in what `position_of` says of the run that
+    /// wrote them. Where it stands does not change.
+    pub fn backlog(&mut self, position_of: impl Fn(i64) -> [i64; SHARDS]) -> u64 {
         let position = self.position;
-        let highest = next.iter().copied().max().unwrap_or(i64::MIN);
         let counts_damage = std::mem::replace(&mut self.counts_damage, false);
         let mut samples = 0;
         let mut chunk = Chunk::new();
-        let run = self.shared.run;
-        while let Some(head) = self.peek_head().filter(|head| head.number.get() < run) {
-            let is_all_own = head.shards.get() & !self.own == 0;
-            if is_all_own && head.number.get() >= highest {
-                samples += u64::from(head.samples.get());
+        let mut of_run: Option<(i64, [i64; SHARDS])> = None;
+        while let Some(head) = self.peek_head().filter(|head| head.number < self.shared.run) {
+            let run = self.run();
+            let next = match of_run {
+                Some((of, next)) if of == run => next,
+                _ => position_of(run),
+            };
+            of_run = Some((run, next));
+            let highest = next.iter().copied().max().unwrap_or(i64::MIN);
+            self.counted_from.insert(run, highest);
+            // Nothing behind damage is read in format 1, so that it has to be looked for here too.
+            if self.is_counted(&head) {
+                samples += head.samples;
                 self.peeked = None;
                 self.pass(&head);
             } else if self.take(&mut chunk).is_ok() {
-                let number = head.number.get();
-                let is_wanted = |shard: usize| {
-                    self.own & (1 << shard) != 0 && next.get(shard).is_none_or(|&n| number >= n)
-                };
+                let is_wanted =
+                    |shard: usize| self.own & (1 << shard) != 0 && head.number >= next[shard];
                 samples += chunk.samples_of(is_wanted);
             }
         }
         self.counts_damage = counts_damage;
-        self.counted_from = highest;
         self.seek(position);
         samples
     }
 
-    fn peek_head(&mut self) -> Option<RecordHead> {
+    /// Whether all samples of a record are counted by what its header says.
+    fn is_counted(&self, head: &Record) -> bool {
+        let from = self.counted_from.get(&self.run()).copied().unwrap_or(i64::MIN);
+        let is_format_1 =
+            self.segment.as_ref().is_some_and(|segment| segment.layout == Layout::One);
+        !is_format_1 && head.shards & !self.own == 0 && head.number >= from
+    }
+
+    /// The run that wrote the segment at hand.
+    fn run(&self) -> i64 {
+        self.segment.as_ref().map_or(self.shared.run_identity, |segment| segment.run)
+    }
+
+    fn peek_head(&mut self) -> Option<Record> {
         loop {
             if self.peeked.is_some() {
                 return self.peeked;
@@ -183,14 +220,14 @@ impl Reader {
                 }
                 continue;
             }
-            let head = self.view(self.offset, RECORD_HEAD_OCTETS).and_then(RecordHead::read);
-            let Some(head) = head else {
-                self.find_next();
+            let Some(head) = self.record_here() else {
+                self.report_damage("a record's header is damaged", self.counts_all());
+                self.resync();
                 continue;
             };
-            let number = head.number.get();
+            let number = head.number;
             self.tell_missing(number);
-            if number < self.position || head.shards.get() & self.own == 0 {
+            if number < self.position || head.shards & self.own == 0 {
                 self.pass(&head);
             } else {
                 self.peeked = Some(head);
@@ -199,16 +236,16 @@ impl Reader {
     }
 
     fn enter(&mut self, segment: Segment) {
-        self.offset = SEGMENT_HEAD_OCTETS as u64;
+        self.offset = segment.layout.segment_head_octets() as u64;
         self.window.clear();
         self.position = self.position.max(segment.first);
         self.segment = Some(segment);
     }
 
-    fn pass(&mut self, head: &RecordHead) {
-        self.offset += head.length();
-        self.met = Some(head.number.get());
-        self.position = self.position.max(head.number.get() + 1);
+    fn pass(&mut self, head: &Record) {
+        self.offset += head.octets() as u64;
+        self.met = Some(head.number);
+        self.position = self.position.max(head.number + 1);
     }
 
     /// So many octets of the segment, or none if they are not there or cannot be read.
@@ -217,19 +254,21 @@ impl Reader {
         self.window.view(&*segment.file, offset, octets, segment.end)
     }
 
-    /// There is no record where one should be: goes to the next that is whole, or to the end.
-    fn find_next(&mut self) {
-        let Some(end) = self.segment.as_ref().map(|segment| segment.end) else { return };
-        let least = self.met.map_or(i64::MIN, |met| met + 1);
-        self.tell_damage("a record's header is damaged", self.counts_all());
-        for offset in self.offset + 1..end {
-            let head = self.view(offset, RECORD_HEAD_OCTETS).and_then(RecordHead::read);
-            if head.is_some_and(|head| head.number.get() >= least) {
-                self.offset = offset;
-                return;
-            }
-        }
-        self.offset = end;
+    /// The record at the offset, if it is one of this segment.
+    fn record_here(&mut self) -> Option<Record> {
+        let segment = self.segment.as_ref()?;
+        let (file, end) = (&*segment.file, segment.end);
+        let record = segment.layout.record_at(&mut self.window, file, self.offset, end)?;
+        let range = segment.first..=segment.layout.number_max(segment.first, end);
+        range.contains(&record.number).then_some(record)
+    }
+
+    /// Goes on behind damage: to the next record where one may be, or to the segment's end.
+    fn resync(&mut self) {
+        let Some(segment) = self.segment.as_ref() else { return };
+        let (file, end) = (&*segment.file, segment.end);
+        let next = segment.layout.resume(&mut self.window, file, self.offset + 1, end);
+        self.offset = next.unwrap_or(end);
     }
 
     /// Whether it counts what no writer can call its own.
@@ -237,13 +276,19 @@ impl Reader {
         self.counts_damage && self.writer == 0
     }
 
-    fn tell_damage(&mut self, what: &str, counts: bool) {
+    fn report_damage(&mut self, what: &str, counts: bool) {
         let Some(segment) = &self.segment else { return };
         self.shared.damaged(segment.first);
         if counts {
             Gauges::add(&self.shared.gauges.damaged, 1);
             let (shown, offset) = (segment.path.display(), self.offset);
-            tracing::error!("{shown}: {what}, near octet {offset}; it is passed over");
+            let skipped = match segment.layout {
+                Layout::One => {
+                    "what follows in this file of an earlier version is not read, and kept"
+                }
+                Layout::Two(_) => "the record is skipped",
+            };
+            tracing::error!("{shown}: {what}, near octet {offset}; {skipped}");
         }
     }
 

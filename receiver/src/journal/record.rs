@@ -1,129 +1,102 @@
-//! The journal's bytes: a file is a segment header and records one after the other, each a record
-//! header and a chunk's entries. All integers are little-endian.
+//! What a journal's files look like: the layout of a segment and of its records, in the two formats
+//! that are read, of which [`format2`] is written.
 //!
-//! Segment header, 128 octets: magic `ORBITSJ` and NUL, version (u16), length of the station's name
-//! (u8), five zero octets, journal (i64), number of the first record (i64), made at (i64, µs since
-//! 1970), the station's name (64 octets, padded with NUL), CRC32C of all before (u32), zero octets.
-//!
-//! Record header, 40 octets: magic `OREC`, octets of the entries (u32), number (i64), the shards
-//! that have entries here, one bit each (u64), samples (u32), CRC32C of the entries (u32), zero
-//! octets (u32), CRC32C of the header before it (u32). Each half has a checksum of its own, so that
-//! after damage in one the other is still to be trusted.
+//! Guarantee: no octet of an entry is ever taken for a header. A reader finds a record only where
+//! the one before it ends or, in format 2, at the segment's marker: 128 random bits in every header
+//! that nobody outside this file can know, beside the place that the header stands at. In format 1 there is no such marker, so a segment is read
+//! up to its first damage.
 
-use crc::{CRC_32_ISCSI, Crc, Table};
-use zerocopy::{
-    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-    little_endian::{I64, U16, U32, U64},
+mod format1;
+mod format2;
+mod numbers;
+
+use zerocopy::IntoBytes as _;
+
+pub(crate) use format2::crc32c;
+pub(super) use format2::{
+    RECORD_HEAD_OCTETS_MIN, RECORD_OCTETS_MAX, RecordHead, SEGMENT_HEAD_OCTETS,
+};
+pub(crate) use numbers::JOURNAL_LOW_BITS;
+pub(super) use numbers::{NUMBER_MAX, first_of_run, is_same_run, next_run, run_identity};
+
+use super::{files::Octets, window::Window};
+use crate::chunk::EntryFormat;
+
+#[cfg(test)]
+pub(super) use format1::tests::{
+    RECORD_HEAD_OCTETS as FORMAT1_RECORD_HEAD_OCTETS, record_head as format1_record_head,
+    segment as format1_segment,
 };
 
-use crate::chunk::CHUNK_OCTETS;
-
-/// What stands before the entries of a record.
-pub(super) const RECORD_HEAD_OCTETS: usize = size_of::<RecordHead>();
-/// What stands before the records of a segment.
-pub(super) const SEGMENT_HEAD_OCTETS: usize = size_of::<SegmentHead>();
-/// The longest record.
-pub(super) const RECORD_OCTETS_MAX: usize = RECORD_HEAD_OCTETS + CHUNK_OCTETS;
-
-/// A record's number holds the run that wrote it in its upper bits: what a run numbers is above all
-/// that any earlier one did, whatever became of the end of the earlier one's file. A run that gives
-/// more numbers goes on in the next one's.
-const RUN_BITS: u32 = 26;
-
-/// Runs are 64ths of a second since this moment, 2020-01-01, in µs since 1970.
-const RUNS_BEGAN_US: i64 = 1_577_836_800_000_000;
-const RUN_US: i64 = 15_625;
-/// The clock's last, in 2079: a million are left above it.
-const RUNS_MAX: i64 = (NUMBER_MAX >> RUN_BITS) - 1_000_000;
-/// Higher numbers are nobody's.
-pub(super) const NUMBER_MAX: i64 = i64::MAX - (1 << 60);
-
-/// The first number of a run that begins now (µs since 1970), after others of which the files have
-/// numbers up to `highest`.
-///
-/// It follows the clock, since files do not tell all: while the disk refused them an earlier run has
-/// given numbers that only the database knows. A run that fails begins anew once a second at most,
-/// which the clock outruns. With a clock that was set back it is at least above what the files have.
-pub(super) fn first_of_run(highest: i64, now_us: i64) -> i64 {
-    let runs = ((now_us - RUNS_BEGAN_US) / RUN_US).clamp(0, RUNS_MAX);
-    next_run(highest).max(runs << RUN_BITS)
-}
-
-/// The first number of the run after the one of `number`.
-pub(super) fn next_run(number: i64) -> i64 {
-    ((number >> RUN_BITS) + 1) << RUN_BITS
-}
-
-/// Whether two numbers were given by one run.
-pub(super) fn is_same_run(one: i64, other: i64) -> bool {
-    one >> RUN_BITS == other >> RUN_BITS
-}
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(super) struct RecordHead {
-    magic: [u8; 4],
-    pub(super) octets: U32,
-    pub(super) number: I64,
-    pub(super) shards: U64,
-    pub(super) samples: U32,
-    entries_crc: U32,
-    zero: U32,
-    crc: U32,
-}
-
-impl RecordHead {
-    pub(super) fn new(number: i64, shards: u64, samples: u32, entries: &[u8]) -> Self {
-        let mut head = Self {
-            magic: *RECORD_MAGIC,
-            octets: (entries.len() as u32).into(),
-            number: number.into(),
-            shards: shards.into(),
-            samples: samples.into(),
-            entries_crc: CRC.checksum(entries).into(),
-            zero: U32::ZERO,
-            crc: U32::ZERO,
-        };
-        head.crc = head.checksum().into();
-        head
-    }
-
-    /// The header at the beginning of `octets`, if one is there and whole.
-    pub(super) fn read(octets: &[u8]) -> Option<Self> {
-        let (head, _) = Self::read_from_prefix(octets).ok()?;
-        let is_whole = &head.magic == RECORD_MAGIC
-            && head.octets.get() as usize <= CHUNK_OCTETS
-            && head.crc.get() == head.checksum();
-        is_whole.then_some(head)
-    }
-
-    /// Header and entries.
-    pub(super) fn length(&self) -> u64 {
-        RECORD_HEAD_OCTETS as u64 + u64::from(self.octets.get())
-    }
-
-    pub(super) fn is_of(&self, entries: &[u8]) -> bool {
-        self.entries_crc.get() == CRC.checksum(entries)
-    }
-
-    fn checksum(&self) -> u32 {
-        CRC.checksum(&self.as_bytes()[..RECORD_HEAD_OCTETS - size_of::<U32>()])
-    }
-}
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
+/// What the segment's header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHead {
-    magic: [u8; 8],
-    version: U16,
-    station_octets: u8,
-    zero: [u8; 5],
-    pub(super) journal: I64,
-    pub(super) first: I64,
-    pub(super) made_us: I64,
-    station: [u8; STATION_OCTETS_MAX],
-    crc: U32,
-    more_zero: [u8; 20],
+    /// Identity of the journal's folder.
+    pub(super) journal: i64,
+    /// Identity of the run that wrote it, which the commit ledger knows its numbers by.
+    pub(super) run: i64,
+    /// Number of its first record.
+    pub(super) first: i64,
+    /// When it was begun, µs since 1970.
+    pub(super) made_us: i64,
+    /// Whose samples.
+    pub(super) station: String,
+    /// How its records are found.
+    pub(super) layout: Layout,
+}
+
+/// How the records of a segment are delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Format 1: read up to the first damage.
+    One,
+    /// Format 2: every header carries the segment's marker.
+    Two(Marker),
+}
+
+/// What every header of one segment carries, drawn at random when it is begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marker(pub(super) [u8; MARKER_OCTETS]);
+
+impl std::fmt::Debug for Marker {
+    /// It is not shown: whoever knows it could write octets that pass for a header.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Marker(..)")
+    }
+}
+
+impl Marker {
+    pub(super) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+/// What a record's header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    /// Octets of the header.
+    pub(super) head_octets: usize,
+    /// Octets of the entries that follow it.
+    pub(super) entries_octets: usize,
+    pub(super) number: i64,
+    /// The shards that have entries here, one bit each.
+    pub(super) shards: u64,
+    pub(super) samples: u64,
+    /// How the entries are to be read.
+    pub(super) format: EntryFormat,
+    entries_crc: u32,
+}
+
+impl Record {
+    /// Header and entries.
+    pub(super) fn octets(&self) -> usize {
+        self.head_octets + self.entries_octets
+    }
+
+    /// Whether these are its entries.
+    pub(super) fn is_of(&self, entries: &[u8]) -> bool {
+        self.entries_crc == crc32c(entries)
+    }
 }
 
 /// Why a file is not used.
@@ -133,112 +106,153 @@ pub enum Unusable {
     #[error("its header is damaged")]
     Damaged,
     /// It was written by another version.
-    #[error("it has version {0}, this receiver reads {VERSION}")]
+    #[error("it has format {0}, this receiver reads up to {VERSION}", VERSION = format2::VERSION)]
     Version(u16),
 }
 
 impl SegmentHead {
-    pub(super) fn new(journal: i64, first: i64, made_us: i64, station: &str) -> Self {
-        let mut name = [0; STATION_OCTETS_MAX];
-        let octets = station.len().min(STATION_OCTETS_MAX);
-        name[..octets].copy_from_slice(&station.as_bytes()[..octets]);
-        let mut head = Self {
-            magic: *SEGMENT_MAGIC,
-            version: VERSION.into(),
-            station_octets: octets as u8,
-            zero: [0; 5],
-            journal: journal.into(),
-            first: first.into(),
-            made_us: made_us.into(),
-            station: name,
-            crc: U32::ZERO,
-            more_zero: [0; 20],
-        };
-        head.crc = head.checksum().into();
-        head
+    /// A segment that this program begins.
+    pub(super) fn new(journal: i64, run: i64, first: i64, made_us: i64, station: &str) -> Self {
+        let layout = Layout::Two(Marker::random());
+        Self { journal, run, first, made_us, station: station.to_owned(), layout }
     }
 
+    /// The header at the beginning of a file.
     pub(super) fn read(octets: &[u8]) -> Result<Self, Unusable> {
-        let (head, _) = Self::read_from_prefix(octets).map_err(|_| Unusable::Damaged)?;
-        if &head.magic != SEGMENT_MAGIC || head.crc.get() != head.checksum() {
+        let (magic, rest) = octets.split_first_chunk::<8>().ok_or(Unusable::Damaged)?;
+        let version = rest.first_chunk().ok_or(Unusable::Damaged)?;
+        if magic != SEGMENT_MAGIC {
             return Err(Unusable::Damaged);
         }
-        match head.version.get() {
-            VERSION => Ok(head),
-            other => Err(Unusable::Version(other)),
+        // A checksum first: a version that is damaged is damage.
+        let one = format1::read_segment_head(octets);
+        let two = format2::SegmentHeadOctets::read(octets);
+        match (one, two, u16::from_le_bytes(*version)) {
+            (Some(head), ..) | (None, Some(head), _) => Ok(head),
+            (None, None, format1::VERSION | format2::VERSION) => Err(Unusable::Damaged),
+            (None, None, other) => Err(Unusable::Version(other)),
         }
     }
 
-    pub(super) fn station(&self) -> &str {
-        let octets = usize::from(self.station_octets).min(STATION_OCTETS_MAX);
-        std::str::from_utf8(&self.station[..octets]).unwrap_or_default()
+    /// The octets of a segment in format 2.
+    pub(super) fn to_octets(&self) -> Option<Vec<u8>> {
+        format2::SegmentHeadOctets::new(self).map(|octets| octets.as_bytes().to_vec())
     }
 
-    fn checksum(&self) -> u32 {
-        let before = std::mem::offset_of!(Self, crc);
-        CRC.checksum(&self.as_bytes()[..before])
+    /// Octets before the first record.
+    pub(super) fn octets(&self) -> usize {
+        self.layout.segment_head_octets()
+    }
+
+    /// What the first two records of a segment in format 2 say where the header itself is damaged;
+    /// none unless they agree, and are where records must be. One is enough if it is all there is.
+    pub(super) fn recover(file: &dyn Octets, end: u64, first: i64, station: &str) -> Option<Self> {
+        let mut window = Window::default();
+        let mut head = None;
+        let mut offset = SEGMENT_HEAD_OCTETS as u64;
+        for number in [first, first + 1] {
+            if number > first && offset == end {
+                break;
+            }
+            let found = format2::recover_head(&mut window, file, offset, end, station)?;
+            if found.number != number {
+                return None;
+            }
+            let (marker, run) = *head.get_or_insert((found.marker, found.run));
+            if (marker, run) != (found.marker, found.run) {
+                return None;
+            }
+            offset += found.octets as u64;
+        }
+        let (marker, run) = head?;
+        let layout = Layout::Two(marker);
+        Some(Self { journal: 0, run, first, made_us: 0, station: station.to_owned(), layout })
     }
 }
 
-/// CRC32C of what lies in the journal's folder, or names it.
-pub(crate) fn crc32c(octets: &[u8]) -> u32 {
-    CRC.checksum(octets)
+impl Layout {
+    /// Octets before the first record.
+    pub(super) fn segment_head_octets(&self) -> usize {
+        match self {
+            Self::One => format1::SEGMENT_HEAD_OCTETS,
+            Self::Two(_) => SEGMENT_HEAD_OCTETS,
+        }
+    }
+
+    /// The header of the record at an offset, if one is there and whole.
+    pub(super) fn record_at(
+        &self,
+        window: &mut Window,
+        file: &dyn Octets,
+        offset: u64,
+        end: u64,
+    ) -> Option<Record> {
+        match self {
+            Self::One => format1::record_at(window, file, offset, end),
+            Self::Two(marker) => format2::record_at(window, file, offset, end, *marker),
+        }
+    }
+
+    /// Where the next record with a whole header begins at or after an offset, after damage; none if
+    /// there is none, or if that cannot be told from what strangers have written.
+    pub(super) fn resume(
+        &self,
+        window: &mut Window,
+        file: &dyn Octets,
+        mut offset: u64,
+        end: u64,
+    ) -> Option<u64> {
+        let Self::Two(marker) = self else { return None };
+        loop {
+            offset = window.find(file, &marker.0, offset, end)?;
+            if self.record_at(window, file, offset, end).is_some() {
+                return Some(offset);
+            }
+            offset += 1;
+        }
+    }
+
+    /// The highest number that a record in so many octets can have.
+    pub(super) fn number_max(&self, first: i64, end: u64) -> i64 {
+        let least = match self {
+            Self::One => format1::RECORD_HEAD_OCTETS,
+            Self::Two(_) => RECORD_HEAD_OCTETS_MIN,
+        };
+        let records = end / least as u64;
+        first.saturating_add(i64::try_from(records).unwrap_or(i64::MAX)).min(NUMBER_MAX)
+    }
 }
 
-const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-const RECORD_MAGIC: &[u8; 4] = b"OREC";
 const SEGMENT_MAGIC: &[u8; 8] = b"ORBITSJ\0";
-const VERSION: u16 = 1;
+const MARKER_OCTETS: usize = 16;
 /// As long as the option `--station` permits.
 const STATION_OCTETS_MAX: usize = 64;
-const _: () = assert!(RECORD_HEAD_OCTETS == 40 && SEGMENT_HEAD_OCTETS == 128);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_crc32c() {
-        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
-    }
-
-    #[test]
-    fn a_run_is_above_the_files_and_above_what_the_clock_knows_of() {
-        let now = |s: i64| RUNS_BEGAN_US + s * 1_000_000;
-        let first = first_of_run(-1, now(100));
-        assert!(!is_same_run(first, first_of_run(-1, now(101))));
-        // It has failed each second, and nothing of that is in a file.
-        let failed = (0..50).fold(first, |number, _| next_run(number));
-        assert!(failed < first_of_run(-1, now(150)));
-        // The clock was set back, or is nonsense.
-        assert_eq!(first_of_run(first, now(-5)), next_run(first));
-        let last = first_of_run(-1, i64::MAX);
-        assert!((first..NUMBER_MAX - (500_000 << RUN_BITS)).contains(&last));
-    }
-
-    #[test]
-    fn heads_read_back_and_no_flipped_bit_does() {
-        let record = RecordHead::new(7 << RUN_BITS, 5, 3, b"entries");
-        assert!(record.is_of(b"entries") && !record.is_of(b"entrieS"));
-        let segment = SegmentHead::new(-4, 9, 11, "GS-01");
-        assert_eq!(SegmentHead::read(segment.as_bytes()).unwrap().station(), "GS-01");
-        for bit in 0..RECORD_HEAD_OCTETS * 8 {
-            let mut octets = record.as_bytes().to_vec();
-            octets[bit / 8] ^= 1 << (bit % 8);
-            assert!(RecordHead::read(&octets).is_none(), "bit {bit}");
-        }
-        for bit in 0..std::mem::offset_of!(SegmentHead, more_zero) * 8 {
-            let mut octets = segment.as_bytes().to_vec();
+    fn a_segment_head_reads_back_and_no_flipped_bit_does() {
+        let head = SegmentHead::new(-4, 5, 9, 11, "GS-01");
+        let octets = head.to_octets().unwrap();
+        assert_eq!(octets.len(), SEGMENT_HEAD_OCTETS);
+        assert_eq!(SegmentHead::read(&octets).unwrap(), head);
+        for bit in 0..format2::SEGMENT_CHECKED_OCTETS * 8 {
+            let mut octets = octets.clone();
             octets[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHead::read(&octets).is_err(), "bit {bit}");
         }
+        assert!(!format!("{head:?}").contains(&format!("{:?}", &octets[120..130])));
     }
 
     #[test]
-    fn a_run_numbers_above_all_before() {
-        assert_eq!(next_run(-1), 0);
-        let first = next_run((3 << RUN_BITS) + 17);
-        assert_eq!(first, 4 << RUN_BITS);
-        assert!(is_same_run(first, first + 99) && !is_same_run(first, first - 1));
+    fn other_versions_are_named() {
+        let mut octets = SegmentHead::new(1, 2, 3, 4, "GS-01").to_octets().unwrap();
+        octets[8] = 3;
+        assert_eq!(SegmentHead::read(&octets), Err(Unusable::Version(3)));
+        octets[8] = 1;
+        assert_eq!(SegmentHead::read(&octets), Err(Unusable::Damaged));
+        assert_eq!(SegmentHead::read(&octets[..9]), Err(Unusable::Damaged));
     }
 }

@@ -13,7 +13,11 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::files::{Files, Octets};
+use super::{
+    apart,
+    files::{Files, Octets},
+    record::{Layout, SegmentHead},
+};
 
 /// A journal that is open.
 #[derive(Debug)]
@@ -21,7 +25,10 @@ pub(super) struct Shared {
     pub(super) files: Arc<dyn Files>,
     pub(super) folder: PathBuf,
     pub(super) station: String,
+    /// Of the folder.
     pub(super) identity: i64,
+    /// Of this run.
+    pub(super) run_identity: i64,
     /// The number of this run's first record.
     pub(super) run: i64,
     pub(super) octets_max: u64,
@@ -43,6 +50,10 @@ pub(super) struct Shared {
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn Octets>,
+    /// How its records are found.
+    pub(super) layout: Layout,
+    /// Identity of the run that wrote it.
+    pub(super) run: i64,
     /// Number of its first record.
     pub(super) first: i64,
     /// The number after its last record.
@@ -61,6 +72,17 @@ impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: records {} to {}", self.path.display(), self.first, self.next)
     }
+}
+
+/// What one earlier run has left in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunRange {
+    /// Its identity.
+    pub run: i64,
+    /// The number of the first record of it that is there.
+    pub first: i64,
+    /// A number above those of all its records.
+    pub next: i64,
 }
 
 /// The journal in figures; all but the first four only grow.
@@ -112,7 +134,7 @@ impl Shared {
     pub(super) fn new(
         (files, folder): (Arc<dyn Files>, PathBuf),
         station: &str,
-        (identity, run): (i64, i64),
+        (identity, run_identity, run): (i64, i64, i64),
         octets_max: u64,
         writers: usize,
         segments: VecDeque<Segment>,
@@ -126,6 +148,7 @@ impl Shared {
             folder,
             station: station.to_owned(),
             identity,
+            run_identity,
             run,
             octets_max,
             gauges,
@@ -192,6 +215,11 @@ impl Shared {
     pub(super) fn is_full(&self) -> bool {
         let unstored = self.gauges.unstored.load(Ordering::Relaxed);
         unstored + segment_octets(self.octets_max) > self.octets_max
+    }
+
+    /// Says whether the journal can be written.
+    pub(super) fn set_failing(&self, is_failing: bool) {
+        self.gauges.is_failing.store(is_failing.into(), Ordering::Relaxed);
     }
 
     /// Whether samples pass the journal by.
@@ -263,12 +291,29 @@ impl Shared {
         self.files.sync_folder(&self.folder)
     }
 
-    /// Gives a file another ending, so that it is not read again, and not lost either.
-    pub(super) fn set_aside(&self, path: &Path, ending: &str) -> io::Result<PathBuf> {
-        let aside = path.with_extension(ending);
-        self.files.rename(path, &aside)?;
+    /// The header of a segment that begins with this number now.
+    pub(super) fn segment_head(&self, first: i64, now_us: i64) -> SegmentHead {
+        SegmentHead::new(self.identity, self.run_identity, first, now_us, &self.station)
+    }
+
+    /// Keeps a damaged file under another name, so that it is not read again, and not lost either.
+    pub(super) fn keep_damaged(&self, path: &Path) -> io::Result<PathBuf> {
+        let kept = apart::keep_damaged(&*self.files, path)?;
         Gauges::add(&self.gauges.set_aside, 1);
-        Ok(aside)
+        Ok(kept)
+    }
+
+    /// The runs that wrote what is there, in the order of their numbers.
+    pub(super) fn runs(&self) -> Vec<RunRange> {
+        let mut runs: Vec<RunRange> = Vec::new();
+        for &Segment { run, first, next, .. } in &*self.segments() {
+            match runs.last_mut().filter(|last| last.run == run) {
+                Some(last) => last.next = last.next.max(next),
+                None => runs.push(RunRange { run, first, next }),
+            }
+        }
+        runs.retain(|range| range.first < range.next);
+        runs
     }
 }
 

@@ -3,12 +3,14 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{QUEUE_OCTETS, default_writers, start_writers};
+use anyhow::Context as _;
+
 use crate::{
     address::Address,
     batch::{self, Form, Limits},
     config::StationOptions,
     feed::Feed,
-    journal::{Journal, Options, files::Disk},
+    journal::{self, Journal, Options, files::Disk},
     ledger::{Counters, Ledger},
     queue::queues,
     readiness::Readiness,
@@ -17,7 +19,8 @@ use crate::{
     writer::Setup,
 };
 
-/// Stores what a journal holds, until nothing is left or `stop` ends.
+/// Stores what a journal holds, as the station that its segments name, until nothing is left or `stop`
+/// ends.
 pub async fn drain(
     folder: &Path,
     station: &StationOptions,
@@ -25,13 +28,15 @@ pub async fn drain(
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Ledger> {
     schema::check(database).await?;
+    let name = journal::station_of(&Disk, folder)
+        .with_context(|| format!("there is no segment in {} that can be read", folder.display()))?;
     let writers = default_writers();
     let counters = Counters::new(writers);
     let options = Options {
         folder: folder.to_owned(),
         octets_max: u64::MAX,
         sync_period: Duration::ZERO,
-        station: station.name.clone(),
+        station: name.clone(),
         writers,
     };
     let mut journal = Journal::open(&options, Arc::new(Disk), Arc::clone(counters.journal()))?;
@@ -47,10 +52,10 @@ pub async fn drain(
     readiness.set_checked();
     let setup = Setup {
         database: database.clone(),
-        identity: Identity { station: station.name.clone(), journal: journal.identity() },
+        identity: Identity { station: name.clone(), journal: journal.run_identity() },
         limits: Limits::new(batch::ROWS_MAX, Duration::from_millis(500)),
         columnstore_from: Some(COLUMNSTORE_FROM),
-        form: Form { station: station.name.clone(), window: station.window() },
+        form: Form { station: name.clone(), window: station.window() },
         counters: Arc::clone(&counters),
         readiness,
         drain,

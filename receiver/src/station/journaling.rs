@@ -2,16 +2,20 @@
 
 use std::{
     env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use crc::{CRC_64_XZ, Crc};
+
 use crate::{
     address::Address,
     config::{JournalChoice, RunOptions},
     intake::Intake,
-    journal::{Gauges, Journal, Options, files::Disk},
+    journal::{self, Gauges, Journal, Options, files::Disk},
     socket::now_us,
     store::{self, Identity},
 };
@@ -40,8 +44,10 @@ pub(super) fn open(
         }
         Some(JournalChoice::Folder(folder)) => open(folder.clone()).map(Some),
         None => {
-            let folder =
-                default_folder(&options.database.database_url, &options.reception.station.name);
+            let (database, station) =
+                (&options.database.database_url, &options.reception.station.name);
+            let folder = default_folder(database, station);
+            take_over(&earlier_default_folder(database, station), &folder, station);
             // Two stations of one name may run side by side as long as nobody chose a folder.
             let others = (2..=DEFAULTS_MAX).map(|number| {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -83,9 +89,46 @@ pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
     intake.recalled();
 }
 
-/// A folder of this user's, for this station and this database.
+/// A folder of this user's, for this station and this database. No two names of stations have the
+/// same: one with characters that a folder's name cannot have is told apart by its checksum.
 #[must_use]
 pub fn default_folder(address: &Address, station: &str) -> PathBuf {
+    let mut name = file_name_of(station);
+    if name != station {
+        let checksum = NAME_CRC.checksum(station.as_bytes());
+        // No name of a station has this character in its folder's name.
+        let _never_fails = write!(name, "={checksum:016x}");
+    }
+    folder_of(address, &name)
+}
+
+/// Where versions before this one had the journal of a station.
+fn earlier_default_folder(address: &Address, station: &str) -> PathBuf {
+    folder_of(address, &file_name_of(station))
+}
+
+/// Takes over the folder that an earlier version used, if it is this station's and not in use.
+fn take_over(earlier: &Path, folder: &Path, station: &str) {
+    if earlier == folder
+        || folder.exists()
+        || journal::station_of(&Disk, earlier).as_deref() != Some(station)
+        || journal::is_in_use(earlier)
+    {
+        return;
+    }
+    let (from, to) = (earlier.display(), folder.display());
+    match fs::rename(earlier, folder) {
+        Ok(()) => tracing::info!("the journal {from} is now {to}"),
+        Err(error) => tracing::warn!("the journal {from} cannot be renamed to {to}: {error}"),
+    }
+}
+
+fn file_name_of(station: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    station.chars().map(safe).collect()
+}
+
+fn folder_of(address: &Address, name: &str) -> PathBuf {
     let config = address.config();
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd may name several, with colons between.
@@ -95,17 +138,61 @@ pub fn default_folder(address: &Address, station: &str) -> PathBuf {
         .or_else(|| Some(set("XDG_STATE_HOME")?.join(NAME)))
         .or_else(|| Some(set("HOME")?.join(".local/state").join(NAME)))
         .unwrap_or_else(|| Path::new(NAME).to_owned());
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let station: String = station.chars().map(safe).collect();
     let (hosts, ports) = (config.get_hosts(), config.get_ports());
     let database =
         format!("{hosts:?} {:?} {ports:?} {:?}", config.get_hostaddrs(), config.get_dbname());
-    let database = crate::journal::crc32c(database.as_bytes());
-    base.join("journal").join(format!("{station}-{database:08x}"))
+    let database = journal::crc32c(database.as_bytes());
+    base.join("journal").join(format!("{name}-{database:08x}"))
 }
 
+const NAME_CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
 const NAME: &str = "orbitstream";
 /// Stations of one name, for one database, that may run without saying where their journals are.
 const DEFAULTS_MAX: u32 = 16;
 /// How long a database is asked whether it knows the journal, before the station goes on without.
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_stations_have_the_same_folder() {
+        let address: Address = "postgresql://me@db.example/orbit".parse().unwrap();
+        let names =
+            ["GS 1", "GS/1", "GS_1", "GS.1", "東京", "京都", "大阪", "__", "GS_1=0", "../GS"];
+        let mut folders: Vec<_> = names.iter().map(|name| default_folder(&address, name)).collect();
+        let parent = folders[0].parent().map(Path::to_owned);
+        assert!(folders.iter().all(|folder| folder.parent() == parent.as_deref()));
+        folders.sort();
+        folders.dedup();
+        assert_eq!(folders.len(), names.len());
+        // Plain names keep the folder that they had.
+        let plain = default_folder(&address, "GS-01");
+        assert_eq!(plain, earlier_default_folder(&address, "GS-01"));
+    }
+
+    #[test]
+    fn the_folder_of_an_earlier_version_is_taken_over_by_its_own_station_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let earlier = base.path().join("GS_1-00000000");
+        let of = Options {
+            folder: earlier.clone(),
+            octets_max: 1 << 20,
+            sync_period: Duration::from_millis(1),
+            station: "GS 1".into(),
+            writers: 1,
+        };
+        let journal = Journal::open(&of, Arc::new(Disk), Arc::default()).unwrap();
+        let head = earlier.join("0000000000000001.segment");
+        fs::write(&head, journal.segment_header(1)).unwrap();
+        let (own, other) = (base.path().join("own"), base.path().join("other"));
+        take_over(&earlier, &own, "GS 1");
+        assert!(!own.exists(), "it is in use");
+        drop(journal);
+        take_over(&earlier, &other, "GS/1");
+        assert!(!other.exists(), "it is another station's");
+        take_over(&earlier, &own, "GS 1");
+        assert!(own.join("0000000000000001.segment").exists() && !earlier.exists());
+    }
+}

@@ -23,13 +23,13 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new(setup: &Setup, writer: usize) -> Self {
+    pub(super) fn new(setup: &Setup, writer: usize, journal: Option<i64>) -> Self {
         let writers = setup.counters.writers();
         let shards: Vec<_> =
             (writer..SHARDS).step_by(writers).map(|shard| (shard, i64::MIN)).collect();
         Self {
             folder: setup.state.clone(),
-            journal: setup.identity.journal,
+            journal: journal.unwrap_or(setup.identity.journal),
             shards,
             next: 0,
             due: Instant::now() + SAVE_PERIOD,
