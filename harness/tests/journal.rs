@@ -284,27 +284,6 @@ fn what_cannot_even_be_set_aside_waits_for_people() -> Result<()> {
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_stops_nothing() -> Result<()> {
-    let database = database(Tables::Plain)?;
-    let url = cluster().url(&database);
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("file"), b"")?;
-    let impossible = folder.path().join("file/journal");
-    let options = ["--journal", &*impossible.to_string_lossy()];
-    let mut station = Station::start(&url, folder.path(), ports(), &options)?;
-    fly(station.target(), folder.path(), "2000", &[])?;
-    station.wait_until_quiet()?;
-    let metrics = station.get("/metrics")?;
-    let log = station.program().log_tail();
-    let counters = station.stop()?;
-    assert!(metrics.contains("orbitstream_journal_failing 1"), "{metrics}");
-    assert!(log.contains("cannot be written"), "{log}");
-    assert_eq!((counters.committed, counters.pending), (2_000, 0));
-    assert_eq!(cluster().sql(&database, ROWS)?, "2000|2000");
-    Ok(())
-}
-
-#[test]
 fn a_recording_is_stored_with_its_own_times_and_once() -> Result<()> {
     for tables in tables() {
         let database = database(tables)?;

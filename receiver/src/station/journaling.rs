@@ -15,7 +15,7 @@ use crate::{
     address::Address,
     config::{JournalChoice, RunOptions},
     intake::Intake,
-    journal::{self, Gauges, Journal, Options, files::Disk},
+    journal::{self, Apart, Gauges, Journal, Options, files::Disk},
     socket::now_us,
     store::{self, Identity},
 };
@@ -63,6 +63,11 @@ pub(super) fn open(
             last.map(Some)
         }
     }
+    .inspect(|journal| {
+        for apart in journal.iter().flat_map(|journal| Apart::list(&Disk, journal.folder())) {
+            tracing::warn!("{apart}");
+        }
+    })
 }
 
 /// Whether the database has stored something of this journal, or does not say. What was learned from

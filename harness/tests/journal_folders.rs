@@ -1,0 +1,262 @@
+//! A journal's folder among others: copied, deleted, mixed with another station's, and with octets of
+//! strangers in it that look like its own.
+
+mod support;
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use harness::{Constellation, Station, program::sibling};
+use support::{Tables, cluster, database, ports};
+
+const ROWS: &str = "SELECT count(*), count(DISTINCT (satellite_id, boot_count, sequence))
+                    FROM (SELECT satellite_id, boot_count, sequence FROM telemetry
+                          UNION ALL
+                          SELECT satellite_id || '/a', boot_count, sequence FROM attitude) AS rows";
+
+/// The database refuses samples between the two.
+const REFUSE: &str = "ALTER TABLE telemetry RENAME TO elsewhere";
+const ALLOW: &str = "ALTER TABLE elsewhere RENAME TO telemetry";
+
+fn receiver(words: &[&str], url: &str) -> Result<(Output, String)> {
+    let output =
+        Command::new(sibling("receiver")?).args(words).env("DATABASE_URL", url).output()?;
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok((output, said))
+}
+
+fn fly(target: &str, folder: &Path, boot: &str, frames: &str) -> Result<harness::Truth> {
+    let options = ["--satellites", "20", "--rate", "200", "--seed", "3", "--boot", boot];
+    Constellation::fly(target, folder, &[&options[..], &["--count", frames]].concat())
+}
+
+fn segments(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths: Vec<_> =
+        fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "segment"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().context("a name")?))?;
+        }
+    }
+    Ok(())
+}
+
+fn wait_until_recovered(station: &mut Station) -> Result<()> {
+    let start = Instant::now();
+    while station.counters()?.recovered == 0 && start.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    station.wait_until_quiet()
+}
+
+/// Refused datagrams that carry record headers as anybody can compute them.
+fn planted_datagrams() -> Vec<Vec<u8>> {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let mut head = b"OREC".to_vec();
+    head.extend(0_u32.to_le_bytes());
+    head.extend(i64::MAX.to_le_bytes());
+    head.extend(u64::MAX.to_le_bytes());
+    head.extend([0; 12]);
+    head.extend(crc.checksum(&head).to_le_bytes());
+    assert_eq!(head.len(), 40);
+    vec![head.repeat(50); 51]
+}
+
+#[test]
+fn refused_datagrams_that_look_like_records_cost_no_sample() -> Result<()> {
+    let samples: Vec<_> = (0..1_000)
+        .map(|number| {
+            let satellite = 1 + number % 20;
+            serde_json::json!({ "satellite_id": format!("SAT-{satellite:02}"), "temp": 50 })
+        })
+        .collect();
+    let samples = serde_json::to_vec(&samples)?;
+    // The last record is torn, a bit of a header is flipped, or one of what was planted.
+    for damage in ["torn", "flipped"] {
+        let database = database(Tables::Plain)?;
+        let url = cluster().url(&database);
+        let folder = tempfile::tempdir()?;
+        let options = ["--allow", "10.0.0.0/8"];
+        let mut station = Station::start(&url, folder.path(), ports(), &options)?;
+        cluster().sql(&database, REFUSE)?;
+        assert_eq!(station.post(&samples)?.0, 200);
+        std::thread::sleep(Duration::from_millis(300));
+        let sender = UdpSocket::bind("127.0.0.1:0")?;
+        for datagram in planted_datagrams() {
+            sender.send_to(&datagram, station.target())?;
+        }
+        let start = Instant::now();
+        while station.counters()?.rejected.values().sum::<u64>() < 51 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(1_500));
+        station.kill()?;
+        let segment = segments(&folder.path().join("journal"))?.pop().context("a segment")?;
+        let mut octets = fs::read(&segment)?;
+        let planted = octets.windows(4).rposition(|four| four == b"OREC").context("planted")?;
+        match damage {
+            "torn" => octets.truncate(planted + 30),
+            _ => {
+                // Somewhere in front of all that was planted: the sample before it.
+                let first =
+                    octets.windows(4).position(|four| four == b"OREC").context("planted")?;
+                octets[first - 3] ^= 1;
+            }
+        }
+        fs::write(&segment, octets)?;
+        cluster().sql(&database, ALLOW)?;
+        let mut station = Station::start(&url, folder.path(), ports(), &options)?;
+        wait_until_recovered(&mut station)?;
+        let counters = station.stop()?;
+        assert_eq!((counters.committed, counters.pending), (1_000, 0), "{damage}");
+        assert_eq!((counters.frame_residual(), counters.sample_residual()), (0, 0), "{damage}");
+        let rows = cluster().sql(&database, "SELECT count(*) FROM telemetry")?;
+        assert_eq!(rows, "1000", "{damage}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
+    let database = database(Tables::Plain)?;
+    let url = cluster().url(&database);
+    let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let options = ["--drain-timeout", "1s"];
+    let start = |folder: &Path| Station::start(&url, folder, ports(), &options);
+    let mut first = start(one.path())?;
+    // Something of it is stored, and something waits.
+    fly(first.target(), one.path(), "1", "1000")?;
+    first.wait_until_quiet()?;
+    cluster().sql(&database, REFUSE)?;
+    fly(first.target(), one.path(), "2", "2000")?;
+    std::thread::sleep(Duration::from_millis(500));
+    first.kill()?;
+    copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
+
+    // Both go on, each with frames of its own, and both are killed before these are stored.
+    let (mut first, mut second) = (start(one.path())?, start(two.path())?);
+    fly(first.target(), one.path(), "3", "1100")?;
+    fly(second.target(), two.path(), "4", "1200")?;
+    std::thread::sleep(Duration::from_millis(500));
+    first.kill()?;
+    second.kill()?;
+    cluster().sql(&database, ALLOW)?;
+    let (mut first, mut second) = (start(one.path())?, start(two.path())?);
+    for station in [&mut first, &mut second] {
+        wait_until_recovered(station)?;
+    }
+    for (station, own) in [(first, 1_100), (second, 1_200)] {
+        let counters = station.stop()?;
+        assert_eq!((counters.recovered, counters.pending), (2_000 + own, 0));
+        assert_eq!(counters.sample_residual(), 0);
+    }
+    assert_eq!(cluster().sql(&database, ROWS)?, "5300|5300");
+    // Once more, now that all is stored.
+    for folder in [one.path(), two.path()] {
+        let counters = start(folder)?.stop()?;
+        assert_eq!((counters.recovered, counters.pending), (0, 0));
+    }
+    assert_eq!(cluster().sql(&database, ROWS)?, "5300|5300");
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits() -> Result<()> {
+    let database = database(Tables::Plain)?;
+    let url = cluster().url(&database);
+    let folder = tempfile::tempdir()?;
+    let mut station = Station::start(&url, folder.path(), ports(), &[])?;
+    cluster().sql(&database, REFUSE)?;
+    fly(station.target(), folder.path(), "1", "2000")?;
+    std::thread::sleep(Duration::from_millis(500));
+    let journal = folder.path().join("journal");
+    fs::remove_dir_all(&journal)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let log = fs::read_to_string(folder.path().join("receiver.log"))?;
+    assert!(log.contains("has gone; it is made again") && log.contains("is there again"), "{log}");
+    fly(station.target(), folder.path(), "2", "500")?;
+    std::thread::sleep(Duration::from_millis(500));
+    let metrics = station.get("/metrics")?;
+    assert!(metrics.contains("orbitstream_journal_failing 0"), "{metrics}");
+    station.kill()?;
+    cluster().sql(&database, ALLOW)?;
+    let mut station = Station::start(&url, folder.path(), ports(), &[])?;
+    wait_until_recovered(&mut station)?;
+    let counters = station.stop()?;
+    assert_eq!((counters.recovered, counters.committed, counters.pending), (2_500, 2_500, 0));
+    assert_eq!(cluster().sql(&database, ROWS)?, "2500|2500");
+    Ok(())
+}
+
+#[test]
+fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Result<()> {
+    let database = database(Tables::Plain)?;
+    let url = cluster().url(&database);
+    let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let start =
+        |folder: &Path, name: &str| Station::start(&url, folder, ports(), &["--station", name]);
+    let mut station = start(one.path(), "東京")?;
+    cluster().sql(&database, REFUSE)?;
+    fly(station.target(), one.path(), "1", "1000")?;
+    std::thread::sleep(Duration::from_millis(500));
+    station.kill()?;
+    cluster().sql(&database, ALLOW)?;
+    copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
+    let mut station = start(two.path(), "京都")?;
+    fly(station.target(), two.path(), "2", "100")?;
+    station.wait_until_quiet()?;
+    let counters = station.stop()?;
+    assert_eq!((counters.recovered, counters.committed), (0, 100));
+    let log = fs::read_to_string(two.path().join("receiver.log"))?;
+    let folder = fs::read_dir(two.path().join("journal"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|ending| ending == "foreign"))
+        .context("the other station's segments")?;
+    let folder = folder.to_string_lossy();
+    assert!(log.contains(&*format!("receiver journal drain --journal \"{folder}\"")), "{log}");
+    for stored in ["1000 samples stored, 0 wait", "0 samples stored, 0 wait"] {
+        let (output, said) = receiver(&["journal", "drain", "--journal", &folder], &url)?;
+        assert!(output.status.success() && said.contains(stored), "{said}");
+    }
+    let stations = "SELECT station, count(*) FROM (SELECT station FROM telemetry UNION ALL
+                    SELECT station FROM attitude) AS rows GROUP BY station ORDER BY 2";
+    assert_eq!(cluster().sql(&database, stations)?, "京都|100\n東京|1000");
+    Ok(())
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_keeps_the_station_from_starting() -> Result<()> {
+    let database = database(Tables::Plain)?;
+    let url = cluster().url(&database);
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("file"), b"")?;
+    let impossible = folder.path().join("file/journal");
+    let ports = ports();
+    let listen = harness::station::free_address(ports.0, |at| UdpSocket::bind(at).is_ok())?;
+    let words = ["run", "--duration", "5s", "--http", "127.0.0.1:0", "--listen", &listen];
+    let journal = impossible.to_string_lossy();
+    let (output, said) = receiver(&[&words[..], &["--journal", &journal]].concat(), &url)?;
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains("cannot make the journal's folder") && said.contains("--journal"),
+        "{said}"
+    );
+    Ok(())
+}
