@@ -151,7 +151,7 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
 
     // Both go on, each with frames of its own, and both are killed before these are stored.
-    let (mut first, mut second) = (start(one.path())?, start(two.path())?);
+    let (first, second) = (start(one.path())?, start(two.path())?);
     fly(first.target(), one.path(), "3", "1100")?;
     fly(second.target(), two.path(), "4", "1200")?;
     std::thread::sleep(Duration::from_millis(500));
@@ -164,8 +164,9 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     }
     for (station, own) in [(first, 1_100), (second, 1_200)] {
         let counters = station.stop()?;
-        assert_eq!((counters.recovered, counters.pending), (2_000 + own, 0));
-        assert_eq!(counters.sample_residual(), 0);
+        // What the other one had stored when it asked does not wait any more.
+        assert!((own..=2_000 + own).contains(&counters.recovered), "{}", counters.recovered);
+        assert_eq!((counters.pending, counters.sample_residual()), (0, 0));
     }
     assert_eq!(cluster().sql(&database, ROWS)?, "5300|5300");
     // Once more, now that all is stored.
@@ -182,7 +183,7 @@ fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits
     let database = database(Tables::Plain)?;
     let url = cluster().url(&database);
     let folder = tempfile::tempdir()?;
-    let mut station = Station::start(&url, folder.path(), ports(), &[])?;
+    let station = Station::start(&url, folder.path(), ports(), &[])?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), folder.path(), "1", "2000")?;
     std::thread::sleep(Duration::from_millis(500));
@@ -212,7 +213,7 @@ fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Re
     let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let start =
         |folder: &Path, name: &str| Station::start(&url, folder, ports(), &["--station", name]);
-    let mut station = start(one.path(), "東京")?;
+    let station = start(one.path(), "東京")?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), one.path(), "1", "1000")?;
     std::thread::sleep(Duration::from_millis(500));
