@@ -16,6 +16,7 @@ use crossbeam_channel::bounded;
 use crate::{
     batch::{Form, Limits},
     config::RunOptions,
+    definitions::Definitions,
     feed::Feed,
     http::{self, Door, token::Token},
     intake::{Admission, Intake},
@@ -90,12 +91,14 @@ pub async fn run(
     };
     let readiness = Arc::new(Readiness::default());
     let window = options.reception.station.window();
+    let definitions = Arc::new(Definitions::built_in());
     let setup = Setup {
         database: options.database.database_url.clone(),
         identity,
         limits: Limits::new(options.batch_rows, options.batch_age),
         columnstore_from: Some(options.columnstore_from).filter(|&rows| rows > 0),
         form: Form { station: options.reception.station.name.clone(), window },
+        definitions: Arc::clone(&definitions),
         counters: Arc::clone(&counters),
         readiness: Arc::clone(&readiness),
         drain: drain.clone(),
@@ -112,7 +115,7 @@ pub async fn run(
     };
     let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
     if let Some(journal) = &journal {
-        journaling::recall(journal, &mut intake, is_known);
+        journaling::recall(journal, &definitions, &mut intake, is_known);
     }
     let writers = start_writers(&setup, feeds, watched)?;
     let listening = start_intake(intake, sockets, options.batch_age, drain.clone())?;

@@ -6,6 +6,7 @@
 
 mod saving;
 mod trouble;
+mod unreadable;
 mod waiting;
 
 use std::{
@@ -20,6 +21,7 @@ use crate::{
     address::Address,
     batch::{Batch, Form, Limits, Put},
     chunk::{Chunk, Entry},
+    definitions::Definitions,
     detect::Watch,
     feed::{Feed, Next},
     ledger::{Counters, WriterCounts},
@@ -33,6 +35,7 @@ use crate::{
 };
 use saving::Saving;
 use trouble::Trouble;
+use unreadable::UnreadableEntries;
 use waiting::Waiting;
 
 /// What all writers share.
@@ -49,6 +52,8 @@ pub struct Setup {
     pub columnstore_from: Option<usize>,
     /// How rows are made.
     pub form: Form,
+    /// Which entries of a journal can be decoded.
+    pub definitions: Arc<Definitions>,
     /// Where counts are published.
     pub counters: Arc<Counters>,
     /// Whether writers may begin, and what is wrong if they fail.
@@ -88,6 +93,7 @@ pub struct Writer {
     /// When the watch was told the time last.
     ticked: Instant,
     saving: Saving,
+    unreadable: UnreadableEntries,
 }
 
 impl Writer {
@@ -102,7 +108,10 @@ impl Writer {
             reader.learned(i64::MAX);
         }
         Ok(Self {
-            batch: Batch::new(shards_of(writer, setup.counters.writers())),
+            batch: Batch::with_definitions(
+                shards_of(writer, setup.counters.writers()),
+                Arc::clone(&setup.definitions),
+            ),
             setup,
             feed,
             writer,
@@ -116,6 +125,7 @@ impl Writer {
             heard_us: 0,
             ticked: Instant::now(),
             saving,
+            unreadable: UnreadableEntries::default(),
         })
     }
 
@@ -125,6 +135,7 @@ impl Writer {
         if !is_done {
             self.give_up();
         }
+        self.unreadable.finish();
         if let Some(Watched { watch, .. }) = &self.watched {
             self.saving.save_all(watch, &mut self.feed);
         }
@@ -272,8 +283,13 @@ impl Writer {
         let (place, before) = (chunk.place(), self.batch.samples());
         let mut repeated = 0;
         let received = self.received(&chunk);
-        let Self { batch, setup, watched, waiting, heard_us, .. } = self;
+        let Self { batch, setup, watched, waiting, heard_us, unreadable, .. } = self;
         batch.push(&chunk, &setup.form, received, |entry, put| {
+            if let Entry::Unreadable(entry) = entry
+                && matches!(put, Put::Row | Put::Beside)
+            {
+                unreadable.count(entry);
+            }
             let Entry::Sample(record) = entry else { return };
             *heard_us = record.received_us;
             repeated += u64::from(put == Put::Stored);
@@ -288,8 +304,7 @@ impl Writer {
                 waiting.push(record);
             }
         });
-        // What the batch holds, not what the chunk says: an entry that could not be read shows as a
-        // residual of the ledger.
+        unreadable.report(setup.counters.journal());
         self.counts.batched = self.batch.samples();
         if !self.feed.is_live() {
             self.counts.repeated += repeated;

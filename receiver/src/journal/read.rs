@@ -10,7 +10,7 @@ use super::{
     shared::{After, Gauges, Segment, Shared},
     window::Window,
 };
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, EntryFormat};
 
 /// Reads for one writer. Bounded: one window of a file.
 pub struct Reader {
@@ -109,7 +109,7 @@ impl Reader {
     /// samples are lost with it of those that were counted before.
     pub fn take(&mut self, chunk: &mut Chunk) -> Result<(), u64> {
         let Some(head) = self.peek_head() else {
-            chunk.fill(self.position, 0, &[]);
+            chunk.fill(self.position, 0, &[], EntryFormat::current());
             return Ok(());
         };
         let number = head.number.get();
@@ -118,7 +118,8 @@ impl Reader {
         let entries = entries.and_then(|octets| octets.get(RECORD_HEAD_OCTETS..));
         let is_whole = entries.is_some_and(|entries| head.is_of(entries));
         if is_whole {
-            chunk.fill(number, head.samples.get().into(), entries.unwrap_or_default());
+            let samples = head.samples.get().into();
+            chunk.fill(number, samples, entries.unwrap_or_default(), head.format());
         }
         self.pass(&head);
         if is_whole {

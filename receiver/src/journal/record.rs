@@ -16,7 +16,7 @@ use zerocopy::{
     little_endian::{I64, U16, U32, U64},
 };
 
-use crate::chunk::CHUNK_OCTETS;
+use crate::chunk::{CHUNK_OCTETS, EntryFormat};
 
 /// What stands before the entries of a record.
 pub(super) const RECORD_HEAD_OCTETS: usize = size_of::<RecordHead>();
@@ -68,7 +68,8 @@ pub(super) struct RecordHead {
     pub(super) shards: U64,
     pub(super) samples: U32,
     entries_crc: U32,
-    zero: U32,
+    /// Layout of the entries; 0 in records of builds that knew only one.
+    version: U32,
     crc: U32,
 }
 
@@ -81,11 +82,19 @@ impl RecordHead {
             shards: shards.into(),
             samples: samples.into(),
             entries_crc: CRC.checksum(entries).into(),
-            zero: U32::ZERO,
+            version: u32::from(EntryFormat::current().version).into(),
             crc: U32::ZERO,
         };
         head.crc = head.checksum().into();
         head
+    }
+
+    /// What its entries follow.
+    pub(super) fn format(&self) -> EntryFormat {
+        match self.version.get() {
+            0 => EntryFormat::LEGACY,
+            _ => EntryFormat::current(),
+        }
     }
 
     /// The header at the beginning of `octets`, if one is there and whole.

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     address::Address,
     config::{JournalChoice, RunOptions},
+    definitions::Definitions,
     intake::Intake,
     journal::{Gauges, Journal, Options, files::Disk},
     socket::now_us,
@@ -67,7 +68,12 @@ pub(super) async fn is_known(who: &Identity, config: &Address) -> bool {
 }
 
 /// Lets the intake go on from what the journal remembers of sequence counts.
-pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
+pub(super) fn recall(
+    journal: &Journal,
+    definitions: &Definitions,
+    intake: &mut Intake,
+    is_known: bool,
+) {
     intake.keep_checkpoints();
     let mut state = journal.tracker_state();
     if state.is_some() && !is_known {
@@ -79,7 +85,7 @@ pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
     if !intake.restore(&state, now_us()) {
         tracing::warn!("what was known of sequence counts cannot be read: they begin anew");
     }
-    journal.replay(number, |chunk| intake.recall(chunk));
+    journal.replay(number, |chunk| intake.recall(chunk, definitions));
     intake.recalled();
 }
 
