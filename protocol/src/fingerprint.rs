@@ -51,7 +51,7 @@ impl Field {
         match self.meaning {
             // The shortest decimal that reads back as the same number.
             Meaning::Channel(channel) => {
-                write!(out, " scale {} {:?}", channel.scale, channel.unit)?
+                write!(out, " scale {} {:?}", channel.scale, channel.unit)?;
             }
             Meaning::Flags(flags) => {
                 flags
