@@ -366,7 +366,7 @@ pub fn summary(ledger: &Ledger) -> String {
     )
 }
 
-/// Samples that wait for the writers: some 850,000 frames of 68 octets, 17 s of 50,000 a second.
+/// Samples that wait for the writers: some 800,000 frames of 68 octets, 16 s of 50,000 a second.
 const QUEUE_OCTETS: usize = 64 << 20;
 const WRITERS_FALLBACK: usize = 2;
 const WRITERS_DEFAULT_MAX: usize = 16;
