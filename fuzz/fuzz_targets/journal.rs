@@ -13,7 +13,8 @@ use std::{
 use libfuzzer_sys::fuzz_target;
 use protocol::SpacecraftId;
 use receiver::{
-    chunk::{self, Chunk},
+    chunk::{Chunk, Entries, EntryFormat},
+    definitions::Decodable,
     journal::{Gauges, Journal, Options, files::Disk, look::look},
     ledger::Counters,
     queue::queues,
@@ -73,7 +74,8 @@ impl FirstSegment for Disk {
 
 fuzz_target!(|data: &[u8]| {
     // As the entries of a record whose checksum is right.
-    let _entries = chunk::entries(data).count();
+    let format = EntryFormat::current();
+    let _entries = Entries::new(data, format, 0, Decodable::ALL).count();
     let Some((&kind, changes)) = data.split_first() else { return };
     let (name, whole) = whole();
     let mut octets = whole.clone();

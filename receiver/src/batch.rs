@@ -2,17 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use protocol::{KINDS, SpacecraftId};
 
 use crate::{
-    chunk::{self, Chunk, Entry, Record},
+    chunk::{Chunk, Entries, Entry, EntryFormat, Record, Unreadable},
     copy::{
         CopyBuffer,
         side::{SIDES, Side},
     },
+    definitions::Definitions,
     queue::SHARDS,
     spacecraft::SpacecraftSet,
 };
@@ -35,8 +37,23 @@ pub struct Batch {
     /// The chunks as they came, in case that a row is refused: its sample is then set aside as it
     /// was.
     chunks: Vec<u8>,
-    /// Place of each chunk, and where it ends.
-    places: Vec<(i64, usize)>,
+    /// Each of them, in order.
+    places: Vec<Place>,
+    /// What kinds of entries can be decoded.
+    definitions: Arc<Definitions>,
+}
+
+/// A chunk of a batch.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its place in the order of all.
+    number: i64,
+    /// Where among the batch's octets it ends.
+    end: usize,
+    /// Samples that its entries stand for.
+    samples: u64,
+    /// What its entries follow.
+    format: EntryFormat,
 }
 
 /// Rows of every table, encoded.
@@ -45,6 +62,9 @@ pub struct Rows {
     pub tables: Vec<CopyBuffer>,
     /// The tables beside them, in the order of [`Side`].
     pub sides: [CopyBuffer; SIDES],
+    /// Samples of `quarantine` that have no row of their own: one row has what could not be told
+    /// apart.
+    unseparated: u64,
 }
 
 /// What a writer's rows are made with.
@@ -110,9 +130,16 @@ pub struct TimeWindow {
 }
 
 impl Batch {
-    /// An empty batch of a writer with these shards, one bit each.
+    /// An empty batch of a writer with these shards, one bit each, and the definitions that are built
+    /// in.
     #[must_use]
     pub fn new(own: u64) -> Self {
+        Self::with_definitions(own, Arc::new(Definitions::built_in()))
+    }
+
+    /// An empty batch of a writer with these shards, one bit each.
+    #[must_use]
+    pub fn with_definitions(own: u64, definitions: Arc<Definitions>) -> Self {
         Self {
             rows: Rows::new(),
             newcomers: Vec::new(),
@@ -123,6 +150,7 @@ impl Batch {
             since: None,
             chunks: Vec::new(),
             places: Vec::new(),
+            definitions,
         }
     }
 
@@ -146,10 +174,8 @@ impl Batch {
         let (mut rows, mut counts, mut samples) = (Rows::new(), [0; SHARDS], 0);
         for entry in self.entries() {
             rows.push(&entry, form, None);
-            if matches!(entry, Entry::Sample(_)) {
-                counts[entry.shard()] += 1;
-                samples += 1;
-            }
+            counts[entry.shard()] += entry.samples().cast_signed();
+            samples += entry.samples();
         }
         for (range, count) in self.ranges.iter_mut().zip(counts) {
             range.samples = count;
@@ -181,7 +207,8 @@ impl Batch {
     ) {
         let place = chunk.place();
         let mut is_here = false;
-        for entry in chunk.entries() {
+        let decodable = self.definitions.of(chunk.format().fingerprint);
+        for entry in chunk.entries_as(decodable) {
             let put = self.belongs(place, &entry);
             if put != Put::Row {
                 met(&entry, put);
@@ -191,9 +218,10 @@ impl Batch {
             self.since.get_or_insert(received);
             let range = &mut self.ranges[entry.shard()];
             range.next = place + 1;
+            let samples = entry.samples();
+            range.samples += samples.cast_signed();
+            self.samples += samples;
             if let Entry::Sample(record) = &entry {
-                range.samples += 1;
-                self.samples += 1;
                 if self.named.insert(record.spacecraft()) {
                     self.newcomers.push(record.spacecraft());
                 }
@@ -204,21 +232,20 @@ impl Batch {
         // What was stored before is read again for the detectors, and that may be much.
         if is_here {
             self.chunks.extend_from_slice(chunk.octets());
-            self.places.push((place, self.chunks.len()));
+            let (end, samples) = (self.chunks.len(), chunk.samples());
+            self.places.push(Place { number: place, end, samples, format: chunk.format() });
         }
     }
 
     /// Its entries, as they came.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut start = 0;
-        let chunks = self.places.iter().map(move |&(place, end)| {
+        self.places.iter().flat_map(move |&Place { number, end, samples, format }| {
             let octets = &self.chunks[start..end];
             start = end;
-            (place, octets)
-        });
-        chunks.flat_map(move |(place, octets)| {
-            let all = chunk::entries(octets);
-            all.filter(move |entry| self.belongs(place, entry) == Put::Row)
+            let decodable = self.definitions.of(format.fingerprint);
+            let all = Entries::new(octets, format, samples, decodable);
+            all.filter(move |entry| self.belongs(number, entry) == Put::Row)
         })
     }
 
@@ -281,13 +308,14 @@ impl Rows {
         Self {
             tables: KINDS.iter().map(|_| CopyBuffer::new()).collect(),
             sides: std::array::from_fn(|_| CopyBuffer::new()),
+            unseparated: 0,
         }
     }
 
     /// Samples that are set aside.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
-        self.sides[Side::Quarantine as usize].rows()
+        self.sides[Side::Quarantine as usize].rows() + self.unseparated
     }
 
     /// Samples that go to their tables.
@@ -308,6 +336,7 @@ impl Rows {
         let station = &*form.station;
         match (entry, poison) {
             (Entry::Sample(record), poison) => return self.push_sample(record, form, poison),
+            (Entry::Unreadable(entry), poison) => self.push_unreadable(entry, form, poison),
             (_, Some(_)) => {}
             (Entry::Link(row), None) => self.side(Side::LinkHealth).push_link(row, station),
             (Entry::Station(row), None) => {
@@ -336,9 +365,25 @@ impl Rows {
         false
     }
 
+    /// Keeps what was a sample, as it lies there; other entries have nothing that is to be kept.
+    fn push_unreadable(&mut self, entry: &Unreadable<'_>, form: &Form, poison: Option<&Poison>) {
+        if entry.samples == 0 {
+            return;
+        }
+        let (reason, sqlstate) = match poison {
+            Some(poison) => (&*poison.reason, Some(&*poison.sqlstate)),
+            None => (UNDECODABLE, None),
+        };
+        let side = self.side(Side::Quarantine);
+        let (received_us, octets) = (entry.received_us, entry.octets);
+        side.push_quarantined_octets(received_us, &form.station, (reason, sqlstate), octets);
+        self.unseparated += entry.samples - 1;
+    }
+
     fn clear(&mut self) {
         self.tables.iter_mut().for_each(CopyBuffer::clear);
         self.sides.iter_mut().for_each(CopyBuffer::clear);
+        self.unseparated = 0;
     }
 
     fn side(&mut self, side: Side) -> &mut CopyBuffer {
@@ -382,6 +427,8 @@ impl TimeWindow {
     }
 }
 
+/// The reason in `quarantine` of samples that no known definitions decode.
+pub const UNDECODABLE: &str = "undecodable";
 /// The first moment of a `timestamptz`, 4714-11-24 BC; its last lies beyond any time code.
 const TIMESTAMPTZ_MIN_US: i64 = -210_866_803_200_000_000;
 

@@ -4,9 +4,9 @@
 //! Bounded: a [`Pool`] hands out at most as many chunks as it was made for. When none is free the
 //! caller sheds what it holds and counts it.
 //!
-//! Layout of one entry, little-endian: received_at in µs since 1970 (i64), octets that follow
-//! (u16), what they are (u8: 0 a frame as received, 1 a JSON sample, 2 a row of `link_health`, 3 one
-//! of `station_health`, 4 a refused frame), then the octets.
+//! What lies in a chunk, and in a journal's record, are entries of one [`EntryFormat`].
+
+mod entry;
 
 use std::sync::{
     Arc,
@@ -14,16 +14,17 @@ use std::sync::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use protocol::{Apid, SpacecraftId, Telemetry};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use protocol::Telemetry;
+use zerocopy::IntoBytes as _;
 
 use crate::{
-    ledger::StationRow,
-    link,
-    queue::{STATION_SHARD, shard_of},
-    rejected::RejectedFrame,
-    sparse::Sparse,
+    definitions::Decodable, ledger::StationRow, link, rejected::RejectedFrame, sparse::Sparse,
 };
+use entry::{FRAME, HEAD_OCTETS, LINK, REJECTED, RawEntries, SPARSE, STATION, shard_of_number};
+
+pub use entry::{Entries, Entry, EntryFormat, Record, Sample, Unreadable, Why};
+
+pub(crate) use entry::first;
 
 /// Octets in a chunk: some 400 health frames, small enough to stay in the processor's cache
 /// between the socket and the writer.
@@ -32,30 +33,11 @@ pub const CHUNK_OCTETS: usize = 32 * 1_024;
 /// The longest entries that a record of the journal holds.
 pub const RECORD_ENTRIES_OCTETS_MAX: usize = CHUNK_OCTETS;
 
-/// What a journal's record says of its entries, so that a later build can tell whether it reads them
-/// as they were meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryFormat {
-    /// Layout of the entries' heads.
-    pub version: u16,
-    /// The definitions of packets that they follow.
-    pub fingerprint: u64,
-}
-
-impl EntryFormat {
-    /// Of entries in segments that carry no format.
-    pub const LEGACY: Self = Self { version: 1, fingerprint: 0 };
-
-    /// Of entries that this build appends.
-    #[must_use]
-    pub fn current() -> Self {
-        Self::LEGACY
-    }
-}
-
 /// A buffer of entries, all for one writer.
 pub struct Chunk {
     octets: Vec<u8>,
+    /// What its entries follow.
+    format: EntryFormat,
     samples: u64,
     /// The shards that have entries in it, one bit each.
     shards: u64,
@@ -69,35 +51,6 @@ pub struct Chunk {
     is_copy: bool,
     /// The run that wrote it to the journal, if one did.
     run: Option<i64>,
-    format: EntryFormat,
-}
-
-/// What a writer stores.
-pub enum Entry<'a> {
-    /// A sample; only these are in the ledger.
-    Sample(Record<'a>),
-    /// How a link did.
-    Link(link::Row),
-    /// How the station did.
-    Station(Box<StationRow>),
-    /// What was refused, and when.
-    Rejected(i64, RejectedFrame<'a>),
-}
-
-/// One sample and when it arrived.
-pub struct Record<'a> {
-    /// Arrival in µs since 1970.
-    pub received_us: i64,
-    /// What arrived.
-    pub sample: Sample<'a>,
-}
-
-/// What a door let in.
-pub enum Sample<'a> {
-    /// A frame, all of it.
-    Frame(Telemetry<'a>),
-    /// Some channels, by HTTP.
-    Sparse(Box<Sparse>),
 }
 
 impl Chunk {
@@ -106,6 +59,7 @@ impl Chunk {
     pub fn new() -> Self {
         Self {
             octets: Vec::with_capacity(CHUNK_OCTETS),
+            format: EntryFormat::current(),
             samples: 0,
             shards: 0,
             writer: 0,
@@ -113,7 +67,6 @@ impl Chunk {
             state: None,
             is_copy: false,
             run: None,
-            format: EntryFormat::current(),
         }
     }
 
@@ -141,10 +94,17 @@ impl Chunk {
         self.shards
     }
 
-    /// Samples in it whose shard `is_wanted`.
+    /// What its entries follow.
+    #[must_use]
+    pub fn format(&self) -> EntryFormat {
+        self.format
+    }
+
+    /// Samples in it whose shard `is_wanted`, decodable or not.
     #[must_use]
     pub fn samples_of(&self, is_wanted: impl Fn(usize) -> bool) -> u64 {
-        self.records().filter(|record| is_wanted(shard_of(record.spacecraft()))).count() as u64
+        let entries = RawEntries::new(&self.octets, self.format, self.samples);
+        entries.filter(|entry| is_wanted(entry.shard())).map(|entry| entry.samples).sum()
     }
 
     /// When its first entry was received, µs since 1970.
@@ -170,19 +130,13 @@ impl Chunk {
         self.number = number;
     }
 
-    /// Becomes a copy of a record of the journal.
+    /// Becomes a copy of entries that were written down before, which follow `format` and stand for so
+    /// many samples.
     pub fn fill(&mut self, number: i64, samples: u64, entries: &[u8], format: EntryFormat) {
         self.clear();
         self.octets.extend_from_slice(entries);
-        (self.number, self.samples) = (number, samples);
-        self.format = format;
+        (self.number, self.samples, self.format) = (number, samples, format);
         self.is_copy = true;
-    }
-
-    /// How its entries are to be read.
-    #[must_use]
-    pub fn format(&self) -> EntryFormat {
-        self.format
     }
 
     /// The run of the journal that wrote it; none if it is of no journal, or was not written to it.
@@ -215,39 +169,44 @@ impl Chunk {
     /// Appends a frame; false, and nothing done, when it has no room.
     #[inline]
     pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
-        let shard = shard_of(frame.spacecraft());
-        let is_pushed = self.push(shard, received_us, TAG_FRAME, frame.octets());
+        let spacecraft = frame.spacecraft().number();
+        let is_pushed = self.push(spacecraft, received_us, FRAME, frame.octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
 
     /// Appends a sparse sample; false, and nothing done, when it has no room.
     pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
-        let shard = shard_of(sample.spacecraft);
-        let is_pushed = self.push(shard, received_us, TAG_SPARSE, &sample.to_octets());
+        let spacecraft = sample.spacecraft.number();
+        let is_pushed = self.push(spacecraft, received_us, SPARSE, &sample.to_octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
 
     /// Appends a row of `link_health`; false, and nothing done, when it has no room.
     pub fn push_link(&mut self, row: &link::Row) -> bool {
-        let shard = SpacecraftId::new(row.spacecraft.get()).map_or(STATION_SHARD, shard_of);
-        self.push(shard, row.time_us.get(), TAG_LINK, row.as_bytes())
+        self.push(row.spacecraft.get(), row.time_us.get(), LINK, row.as_bytes())
     }
 
     /// Appends a row of `station_health`; false, and nothing done, when it has no room.
     pub fn push_station(&mut self, row: &StationRow) -> bool {
-        self.push(STATION_SHARD, row.time_us.get(), TAG_STATION, row.as_bytes())
+        self.push(NO_SPACECRAFT, row.time_us.get(), STATION, row.as_bytes())
     }
 
     /// Appends a refused frame; false, and nothing done, when it has no room.
     pub fn push_rejected(&mut self, frame: &RejectedFrame<'_>, received_us: i64) -> bool {
-        self.push(STATION_SHARD, received_us, TAG_REJECTED, &frame.to_octets())
+        self.push(NO_SPACECRAFT, received_us, REJECTED, &frame.to_octets())
     }
 
-    /// The entries, in the order in which they were appended.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        entries(&self.octets)
+    /// The entries, in the order in which they were appended, as far as this program decodes them
+    /// without descriptions of other definitions.
+    pub fn entries(&self) -> Entries<'_> {
+        self.entries_as(Decodable::built_in(self.format.fingerprint))
+    }
+
+    /// The entries, of which only those of `decodable` kinds are decoded.
+    pub fn entries_as(&self, decodable: Decodable) -> Entries<'_> {
+        Entries::new(&self.octets, self.format, self.samples, decodable)
     }
 
     /// The samples among the entries.
@@ -259,12 +218,12 @@ impl Chunk {
     }
 
     #[inline]
-    fn push(&mut self, shard: usize, received_us: i64, tag: u8, octets: &[u8]) -> bool {
+    fn push(&mut self, spacecraft: u16, received_us: i64, kind: u8, octets: &[u8]) -> bool {
         if self.octets.len() + HEAD_OCTETS + octets.len() > CHUNK_OCTETS {
             return false;
         }
-        append(&mut self.octets, received_us, tag, octets);
-        self.shards |= 1 << shard;
+        entry::append(&mut self.octets, received_us, spacecraft, kind, octets);
+        self.shards |= 1 << shard_of_number(spacecraft);
         true
     }
 
@@ -272,107 +231,13 @@ impl Chunk {
         self.octets.clear();
         (self.samples, self.shards) = (0, 0);
         (self.state, self.run) = (None, None);
+        self.format = EntryFormat::current();
     }
-}
-
-/// The entries of a chunk's octets, in the order in which they were appended.
-pub fn entries(octets: &[u8]) -> impl Iterator<Item = Entry<'_>> {
-    let mut rest = octets;
-    std::iter::from_fn(move || {
-        let (entry, tail) = first(rest)?;
-        rest = tail;
-        Some(entry)
-    })
-}
-
-/// The first entry of some, and what follows it.
-pub fn first(octets: &[u8]) -> Option<(Entry<'_>, &[u8])> {
-    let (head, tail) = octets.split_first_chunk::<HEAD_OCTETS>()?;
-    let received_us = i64::from_le_bytes(*head.first_chunk()?);
-    let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
-    let (octets, tail) = tail.split_at_checked(length)?;
-    let sample = |sample| Entry::Sample(Record { received_us, sample });
-    let entry = match head[10] {
-        TAG_FRAME => sample(Sample::Frame(Telemetry::from_checked(octets)?)),
-        TAG_SPARSE => sample(Sample::Sparse(Box::new(Sparse::from_octets(octets)?))),
-        TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
-        TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
-        TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
-        _ => return None,
-    };
-    Some((entry, tail))
-}
-
-/// Appends an entry to some.
-#[inline]
-fn append(to: &mut Vec<u8>, received_us: i64, tag: u8, octets: &[u8]) {
-    let mut head = [0; HEAD_OCTETS];
-    head[..8].copy_from_slice(&received_us.to_le_bytes());
-    head[8..10].copy_from_slice(&(octets.len() as u16).to_le_bytes());
-    head[10] = tag;
-    to.extend_from_slice(&head);
-    to.extend_from_slice(octets);
 }
 
 impl Default for Chunk {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Entry<'_> {
-    /// The shard in whose order it is stored.
-    #[must_use]
-    pub fn shard(&self) -> usize {
-        match self {
-            Self::Sample(record) => shard_of(record.spacecraft()),
-            Self::Link(row) => {
-                SpacecraftId::new(row.spacecraft.get()).map_or(STATION_SHARD, shard_of)
-            }
-            Self::Station(_) | Self::Rejected(..) => STATION_SHARD,
-        }
-    }
-}
-
-impl Record<'_> {
-    /// Appends it to some entries.
-    #[inline]
-    pub fn append_to(&self, entries: &mut Vec<u8>) {
-        match &self.sample {
-            Sample::Frame(frame) => {
-                append(entries, self.received_us, TAG_FRAME, frame.octets());
-            }
-            Sample::Sparse(sample) => {
-                append(entries, self.received_us, TAG_SPARSE, &sample.to_octets());
-            }
-        }
-    }
-
-    /// Who sent it.
-    #[must_use]
-    pub fn spacecraft(&self) -> SpacecraftId {
-        match &self.sample {
-            Sample::Frame(frame) => frame.spacecraft(),
-            Sample::Sparse(sample) => sample.spacecraft,
-        }
-    }
-
-    /// Which kind it is.
-    #[must_use]
-    pub fn apid(&self) -> Apid {
-        match &self.sample {
-            Sample::Frame(frame) => frame.apid(),
-            Sample::Sparse(sample) => sample.kind().apid,
-        }
-    }
-
-    /// When it was generated, in µs since 1970.
-    #[must_use]
-    pub fn generated_us(&self) -> i64 {
-        match &self.sample {
-            Sample::Frame(frame) => frame.time().unix_us(),
-            Sample::Sparse(sample) => sample.time_us,
-        }
     }
 }
 
@@ -426,18 +291,15 @@ impl Pool {
     }
 }
 
-const HEAD_OCTETS: usize = 8 + 2 + 1;
-const TAG_FRAME: u8 = 0;
-const TAG_SPARSE: u8 = 1;
-const TAG_LINK: u8 = 2;
-const TAG_STATION: u8 = 3;
-const TAG_REJECTED: u8 = 4;
+/// The spacecraft of entries about none.
+const NO_SPACECRAFT: u16 = 0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use protocol::{
-        CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Sequence, Stamp, emit, health::Health,
+        CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Sequence, SpacecraftId, Stamp, emit,
+        health::Health,
     };
 
     #[test]
@@ -469,6 +331,7 @@ mod tests {
         drop(records);
         while chunk.push_frame(&frame, 0) {}
         assert_eq!(chunk.records().count() as u64, chunk.samples());
+        assert_eq!(chunk.samples_of(|shard| shard == 3), chunk.samples());
     }
 
     #[test]

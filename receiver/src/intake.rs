@@ -8,6 +8,7 @@ use protocol::{Apid, Datagram, Frame, SpacecraftId, Telemetry};
 
 use crate::{
     chunk::{Chunk, Entry, Record, Sample},
+    definitions::Definitions,
     ledger::{Counters, IntakeCounts, Ledger, Rejections},
     link::{BYTES_PER_LINK, Links},
     queue::Outlets,
@@ -181,9 +182,10 @@ impl Intake {
     }
 
     /// Takes notice of what was accepted after that: it is not sent on again, but what was not told
-    /// of its links is told with the next rows. Ends with [`Self::recalled`].
-    pub fn recall(&mut self, chunk: &Chunk) {
-        for entry in chunk.entries() {
+    /// of its links is told with the next rows. What cannot be decoded says nothing about a stream. Ends
+    /// with [`Self::recalled`].
+    pub fn recall(&mut self, chunk: &Chunk, definitions: &Definitions) {
+        for entry in chunk.entries_as(definitions.of(chunk.format().fingerprint)) {
             match entry {
                 Entry::Sample(Record { received_us, sample: Sample::Frame(frame) }) => {
                     let tracked = self.tracker.track(&frame);
@@ -199,7 +201,10 @@ impl Intake {
                         self.links.was_told(stream, row.time_us.get());
                     }
                 }
-                Entry::Sample(_) | Entry::Station(_) | Entry::Rejected(..) => {}
+                Entry::Sample(_)
+                | Entry::Station(_)
+                | Entry::Rejected(..)
+                | Entry::Unreadable(_) => {}
             }
         }
     }
@@ -468,7 +473,7 @@ mod tests {
                         assert_eq!((frame.reason, frame.octets), (0, &[1, 2, 3][..]));
                         rejected += 1;
                     }
-                    Entry::Sample(_) => {}
+                    Entry::Sample(_) | Entry::Unreadable(_) => {}
                 }
             }
         }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 mod apart;
 mod append;
 mod checkpoint;
+mod described;
 pub mod files;
 mod keep;
 pub mod look;
@@ -38,6 +39,7 @@ mod window;
 
 pub use apart::Apart;
 pub use append::Appender;
+pub use described::known as known_definitions;
 pub use keep::Keeper;
 pub use open::{Journal, Options, is_in_use, station_of};
 pub use read::Reader;

@@ -12,6 +12,7 @@
 //! | [`link`] | how each link did, interval by interval | I/O, clocks |
 //! | [`http`] | JSON samples in, figures out | the database |
 //! | [`queue`], [`chunk`] | carry samples to the writers | what is in them |
+//! | [`definitions`] | which kept octets can still be decoded | I/O |
 //! | [`journal`], [`feed`] | keep samples on disk until they are stored | what is in them |
 //! | [`writer`], [`poison`] | batches, retries, refused rows | frames |
 //! | [`batch`], [`copy`] | rows and ranges | connections |
@@ -25,6 +26,7 @@ pub mod batch;
 pub mod chunk;
 pub mod config;
 pub mod copy;
+pub mod definitions;
 pub mod detect;
 pub mod feed;
 pub mod http;

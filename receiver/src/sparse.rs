@@ -78,6 +78,12 @@ impl Sparse {
         octets
     }
 
+    /// The kind of the sample that lies in these octets.
+    pub(crate) fn apid_of(octets: &[u8]) -> Option<Apid> {
+        octets.first_chunk().map(|apid| Apid::new(u16::from_le_bytes(*apid)))
+    }
+
+    /// Reads [`Self::to_octets`]; none when the octets are not exactly a sample of a kind.
     pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
         let (apid, rest) = octets.split_first_chunk()?;
         let (spacecraft, rest) = rest.split_first_chunk()?;
@@ -95,7 +101,8 @@ impl Sparse {
                 rest = tail;
             }
         }
-        Some(sample)
+        let has_columns = mask.checked_shr(kind.column_count as u32).unwrap_or_default() == 0;
+        (has_columns && rest.is_empty()).then_some(sample)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod saving;
 mod trouble;
+mod unreadable;
 mod waiting;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     address::Address,
     batch::{Batch, Form, Limits, Put},
     chunk::{Chunk, Entry},
+    definitions::Definitions,
     detect::Watch,
     feed::{Feed, Next},
     ledger::{Counters, WriterCounts},
@@ -34,6 +36,7 @@ use crate::{
 };
 use saving::Saving;
 use trouble::Trouble;
+use unreadable::UnreadableEntries;
 use waiting::Waiting;
 
 /// What all writers share.
@@ -50,6 +53,8 @@ pub struct Setup {
     pub columnstore_from: Option<usize>,
     /// How rows are made.
     pub form: Form,
+    /// Which entries of a journal can be decoded.
+    pub definitions: Arc<Definitions>,
     /// Where counts are published.
     pub counters: Arc<Counters>,
     /// Whether writers may begin, and what is wrong if they fail.
@@ -93,6 +98,7 @@ pub struct Writer {
     /// When the watch was told the time last.
     ticked: Instant,
     saving: Saving,
+    unreadable: UnreadableEntries,
 }
 
 impl Writer {
@@ -107,7 +113,10 @@ impl Writer {
             reader.learned(i64::MAX);
         }
         Ok(Self {
-            batch: Batch::new(shards_of(writer, setup.counters.writers())),
+            batch: Batch::with_definitions(
+                shards_of(writer, setup.counters.writers()),
+                Arc::clone(&setup.definitions),
+            ),
             identity: setup.identity.clone(),
             earlier: BTreeMap::new(),
             setup,
@@ -123,6 +132,7 @@ impl Writer {
             heard_us: 0,
             ticked: Instant::now(),
             saving,
+            unreadable: UnreadableEntries::default(),
         })
     }
 
@@ -132,6 +142,7 @@ impl Writer {
         if !is_done {
             self.give_up();
         }
+        self.unreadable.finish();
         if let Some(Watched { watch, .. }) = &self.watched {
             self.saving.save_all(watch, &mut self.feed);
         }
@@ -323,8 +334,13 @@ impl Writer {
         let (place, before) = (chunk.place(), self.batch.samples());
         let mut repeated = 0;
         let received = self.received(&chunk);
-        let Self { batch, setup, watched, waiting, heard_us, .. } = self;
+        let Self { batch, setup, watched, waiting, heard_us, unreadable, .. } = self;
         batch.push(&chunk, &setup.form, received, |entry, put| {
+            if let Entry::Unreadable(entry) = entry
+                && matches!(put, Put::Row | Put::Beside)
+            {
+                unreadable.count(entry);
+            }
             let Entry::Sample(record) = entry else { return };
             *heard_us = record.received_us;
             repeated += u64::from(put == Put::Stored);
@@ -339,8 +355,7 @@ impl Writer {
                 waiting.push(record);
             }
         });
-        // What the batch holds, not what the chunk says: an entry that could not be read shows as a
-        // residual of the ledger.
+        unreadable.report(setup.counters.journal());
         self.counts.batched = self.batch.samples();
         if !self.feed.is_live() {
             self.counts.repeated += repeated;

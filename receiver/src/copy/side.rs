@@ -50,18 +50,36 @@ impl CopyBuffer {
         reason: &str,
         sqlstate: Option<&str>,
     ) {
+        let (received_us, why) = (record.received_us, (reason, sqlstate));
+        match &record.sample {
+            Sample::Frame(frame) => {
+                self.push_quarantined_octets(received_us, station, why, frame.octets());
+            }
+            Sample::Sparse(sample) => {
+                let json = sample.to_json().to_string();
+                self.push_quarantined_octets(received_us, station, why, json.as_bytes());
+            }
+        }
+    }
+
+    /// Appends a row of `quarantine` with octets that need not be a sample; `why` is the reason and,
+    /// if the database refused it, its code.
+    pub fn push_quarantined_octets(
+        &mut self,
+        received_us: i64,
+        station: &str,
+        (reason, sqlstate): (&str, Option<&str>),
+        octets: &[u8],
+    ) {
         self.start_row(QUARANTINE_COLUMNS.len());
-        self.timestamp(record.received_us);
+        self.timestamp(received_us);
         self.text(station);
         self.text(reason);
         match sqlstate {
             Some(sqlstate) => self.text(sqlstate),
             None => self.null(),
         }
-        match &record.sample {
-            Sample::Frame(frame) => self.bytes(frame.octets()),
-            Sample::Sparse(sample) => self.bytes(sample.to_json().to_string().as_bytes()),
-        }
+        self.bytes(octets);
     }
 
     /// Appends a row of `link_health`.

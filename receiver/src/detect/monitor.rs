@@ -122,6 +122,11 @@ impl Monitor {
         self.open.events()
     }
 
+    /// The same, to be changed.
+    pub(super) fn open_events_mut(&mut self) -> impl Iterator<Item = &mut Event> {
+        self.open.events_mut()
+    }
+
     /// The satellite has started anew: what comes next says nothing about what was.
     pub(super) fn restart(&mut self) {
         if let Some(learned) = &mut self.learned {

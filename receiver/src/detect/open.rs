@@ -39,6 +39,11 @@ impl OpenEvents {
         self.all.iter().map(|open| &open.event)
     }
 
+    /// All of them, to be changed.
+    pub(super) fn events_mut(&mut self) -> impl Iterator<Item = &mut Event> {
+        self.all.iter_mut().map(|open| &mut open.event)
+    }
+
     /// Whether another detector that learns has an event open.
     #[inline]
     pub(super) fn speaks_other_than(&self, detector: Detector) -> bool {

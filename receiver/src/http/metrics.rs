@@ -88,6 +88,11 @@ impl Collector for Snapshot {
             ("journal_missing", "Records that the journal lacks", of(&journal.missing)),
             ("journal_torn_bytes", "Octets of unfinished last writes", of(&journal.torn)),
             ("journal_set_aside", "Files of the journal set aside", of(&journal.set_aside)),
+            (
+                "journal_unreadable_entries",
+                "Entries of the journal that could not be decoded",
+                of(&journal.unreadable),
+            ),
         ] {
             let counter = ConstCounter::new(value);
             let name = format!("{PREFIX}{name}");

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::{
     apart,
     checkpoint::{self, Pending},
+    described,
     files::Files,
     open::FolderLock,
     shared::{Gauges, Segment, Shared},
@@ -143,7 +144,7 @@ impl Keeper {
             octets += copy_segment(files, &segment)?;
             copied.push((segment.first, segment.end));
         }
-        files.sync_folder(folder)?;
+        described::write(files, folder)?;
         Ok(octets)
     }
 

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{
     Appender, Keeper, Reader, apart,
     checkpoint::{self, Pending},
+    described,
     files::Files,
     read::NOBODY,
     record::{
@@ -71,6 +72,10 @@ impl Journal {
             format!("cannot make the journal's folder {shown}; choose another --journal FOLDER")
         })?;
         let lock = FolderLock::take(folder)?;
+        if let Err(error) = described::write(&*files, folder) {
+            let shown = folder.display();
+            tracing::warn!("{shown}: the definitions of packets cannot be kept: {error}");
+        }
         let found = Found::in_folder(&*files, folder, station, &gauges);
         // What is written from now on is numbered above all that was ever written, so that what the
         // database has stored is never mistaken for it, even if the end of a file is gone.

@@ -112,6 +112,8 @@ pub struct Gauges {
     pub torn: AtomicU64,
     /// Files set aside.
     pub set_aside: AtomicU64,
+    /// Entries that could not be decoded.
+    pub unreadable: AtomicU64,
 }
 
 impl Gauges {

@@ -56,6 +56,7 @@ pub async fn drain(
         limits: Limits::new(batch::ROWS_MAX, Duration::from_millis(500)),
         columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form { station: name.clone(), window: station.window() },
+        definitions: Arc::new(journal::known_definitions(&Disk, folder)),
         counters: Arc::clone(&counters),
         readiness,
         drain,

@@ -14,6 +14,7 @@ use crc::{CRC_64_XZ, Crc};
 use crate::{
     address::Address,
     config::{JournalChoice, RunOptions},
+    definitions::Definitions,
     intake::Intake,
     journal::{self, Apart, Gauges, Journal, Options, files::Disk},
     socket::now_us,
@@ -78,7 +79,12 @@ pub(super) async fn is_known(who: &Identity, config: &Address) -> bool {
 }
 
 /// Lets the intake go on from what the journal remembers of sequence counts.
-pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
+pub(super) fn recall(
+    journal: &Journal,
+    definitions: &Definitions,
+    intake: &mut Intake,
+    is_known: bool,
+) {
     intake.keep_checkpoints();
     let mut state = journal.tracker_state();
     if state.is_some() && !is_known {
@@ -90,7 +96,7 @@ pub(super) fn recall(journal: &Journal, intake: &mut Intake, is_known: bool) {
     if !intake.restore(&state, now_us()) {
         tracing::warn!("what was known of sequence counts cannot be read: they begin anew");
     }
-    journal.replay(number, |chunk| intake.recall(chunk));
+    journal.replay(number, |chunk| intake.recall(chunk, definitions));
     intake.recalled();
 }
 

@@ -16,6 +16,7 @@ use super::{QUEUE_OCTETS, ReportFile, start, start_writers};
 use crate::{
     batch::{self, Form, Limits},
     config::ReplayOptions,
+    definitions::Definitions,
     detect::Watch,
     feed::Feed,
     intake::{Admission, Intake},
@@ -56,6 +57,7 @@ pub async fn replay(
             station: options.reception.station.name.clone(),
             window: options.reception.station.window(),
         },
+        definitions: Arc::new(Definitions::built_in()),
         counters: Arc::clone(&counters),
         readiness,
         drain,

@@ -3,7 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    config::RunOptions, detect::Watch, queue::SHARDS, socket::now_us, state::StateFolder,
+    config::RunOptions,
+    detect::{Damage, Watch},
+    queue::SHARDS,
+    socket::now_us,
+    state::StateFolder,
     writer::Watched,
 };
 
@@ -63,7 +67,16 @@ pub(super) fn start(
     if let Some(folder) = folder.as_ref().filter(|_| !is_of_others) {
         for shard in 0..SHARDS {
             let Watched { watch, seen } = &mut watched[shard % writers];
-            let since = folder.load(shard, |octets| watch.restore(octets, shard, now_us()));
+            let since = folder.load(shard, |octets| {
+                let skipped = watch.restore(octets, shard, now_us())?;
+                if skipped > 0 {
+                    tracing::warn!(
+                        "{skipped} satellites or events of shard {shard} that the detectors knew \
+                         cannot be read by this build: they start without them"
+                    );
+                }
+                Ok::<_, Damage>(())
+            });
             let journal = journal.as_ref().map(|journal| journal.identity);
             if let Some(since) = since.filter(|since| Some(since.journal) == journal) {
                 seen[shard] = since.number;

@@ -35,8 +35,7 @@ impl Waiting {
     /// Gives all to `take`, satellite by satellite, and forgets them.
     pub(super) fn drain(&mut self, mut take: impl FnMut(&Record<'_>)) {
         for (_, start) in by_spacecraft(&self.order, |&(number, _)| number) {
-            if let Some((Entry::Sample(record), _)) = chunk::first(&self.entries[start as usize..])
-            {
+            if let Some(Entry::Sample(record)) = chunk::first(&self.entries[start as usize..]) {
                 take(&record);
             }
         }

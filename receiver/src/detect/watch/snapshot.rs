@@ -1,16 +1,22 @@
 //! What a watch has learned, as octets that outlive it: one snapshot for each shard, so that it does
 //! not matter how many writers there are next time.
 //!
-//! Guarantee: a snapshot that is damaged, cut off, of another version, station or set of channels is
-//! refused as a whole, and changes nothing. One that is taken back goes on as if nothing had been
-//! between: what was learned, and the events that are open. No satellite was silent meanwhile, since
-//! it was the station that did not listen.
+//! Guarantee: a snapshot that is damaged, cut off, of a later version or of another station is refused
+//! as a whole, and changes nothing. One that is restored goes on as if nothing had been between: what
+//! was learned, and the events that are open. No satellite was silent meanwhile, since it was the
+//! station that did not listen. A snapshot of a program with other channels is restored as far as both
+//! have them, and a satellite or event that cannot be read is skipped and counted; it takes no other
+//! with it.
 //!
-//! Layout, little-endian: [`MAGIC`], version (u32), CRC-32C of the channels' names (u32), octets that
-//! follow (u64), their CRC-32C (u32), then the [`Image`] in postcard's format.
+//! Layout, little-endian: [`MAGIC`], version (u32), CRC-32C of the header with zeros here (u32), octets
+//! that follow (u64), their CRC-32C (u32), then the [`Image`] in postcard's format. Version 1 had
+//! satellites and events in one piece, and instead of the channels' names their CRC-32C where the
+//! header's is: it is read if its channels are this program's.
 //!
 //! Limits: satellites that nothing was learned of and that have no event open are left out. What an
 //! earlier run found with detectors that are switched off now, or has no memory for, is closed.
+
+mod channels;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
@@ -18,6 +24,7 @@ use super::{
     CloseReason, Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Watch,
 };
 use crate::queue::{SHARDS, shard_of};
+use channels::Channels;
 
 /// Why a snapshot is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +38,7 @@ pub enum Damage {
         /// The version that it has.
         found: u32,
     },
-    /// Of a program with other channels.
+    /// Of version 1, of a program with other channels.
     #[error("it is about other channels")]
     Channels,
     /// It is longer or shorter than it says.
@@ -52,16 +59,65 @@ pub enum Damage {
 #[derive(Serialize)]
 struct Image<'a> {
     station: &'a str,
-    satellites: Vec<&'a Satellite>,
-    /// Events that have changed and are not stored yet.
-    changes: Vec<&'a Event>,
+    channels: Channels,
+    /// Each satellite by itself, in postcard's format.
+    satellites: Vec<Vec<u8>>,
+    /// Events that have changed and are not stored yet, likewise.
+    changes: Vec<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
 struct OwnedImage {
     station: String,
+    channels: Channels,
+    satellites: Vec<Vec<u8>>,
+    changes: Vec<Vec<u8>>,
+}
+
+/// What version 1 had instead.
+#[derive(Deserialize)]
+struct ImageOfVersion1 {
+    station: String,
     satellites: Vec<Satellite>,
     changes: Vec<Event>,
+}
+
+/// What a snapshot of any version holds.
+struct Saved {
+    station: String,
+    channels: Channels,
+    satellites: Vec<Satellite>,
+    changes: Vec<Event>,
+    /// Satellites and events that cannot be read.
+    skipped: usize,
+}
+
+impl Saved {
+    fn read(octets: &[u8]) -> Result<Self, Damage> {
+        let (version, body) = body(octets)?;
+        if version == VERSION_1 {
+            let image: ImageOfVersion1 = content(body)?;
+            let ImageOfVersion1 { station, satellites, changes } = image;
+            return Ok(Self {
+                station,
+                channels: Channels::own(),
+                satellites,
+                changes,
+                skipped: 0,
+            });
+        }
+        let image: OwnedImage = content(body)?;
+        let satellites: Vec<_> = image.satellites.iter().flat_map(|one| content(one)).collect();
+        let changes: Vec<_> = image.changes.iter().flat_map(|one| content(one)).collect();
+        let (all, read) =
+            (image.satellites.len() + image.changes.len(), satellites.len() + changes.len());
+        let (station, channels) = (image.station, image.channels);
+        Ok(Self { station, channels, satellites, changes, skipped: all - read })
+    }
+}
+
+fn content<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Damage> {
+    postcard::from_bytes(octets).map_err(|_| Damage::Content)
 }
 
 impl Settings {
@@ -83,30 +139,50 @@ impl Watch {
         if satellites.is_empty() && changes.is_empty() {
             return Ok(None);
         }
-        let image = Image { station: &self.common.station, satellites, changes };
+        let image = Image {
+            station: &self.common.station,
+            channels: Channels::own(),
+            satellites: satellites
+                .into_iter()
+                .map(postcard::to_allocvec)
+                .collect::<Result<_, _>>()?,
+            changes: changes.into_iter().map(postcard::to_allocvec).collect::<Result<_, _>>()?,
+        };
         let mut octets = postcard::to_extend(&image, vec![0; HEAD_OCTETS])?;
         let (head, body) = octets.split_at_mut(HEAD_OCTETS);
         head.copy_from_slice(&header(body));
         Ok(Some(octets))
     }
 
-    /// Takes back what [`Self::snapshot`] gave for a shard, now (µs since 1970). To be done before
-    /// anything is heard of its satellites.
-    pub fn restore(&mut self, octets: &[u8], shard: usize, now_us: i64) -> Result<(), Damage> {
-        let image: OwnedImage = postcard::from_bytes(body(octets)?).map_err(|_| Damage::Content)?;
-        if image.station != self.common.station {
+    /// Restores what [`Self::snapshot`] gave for a shard, now (µs since 1970). To be done before
+    /// anything is heard of its satellites. Returns how many satellites and events were skipped, since
+    /// they cannot be read or are about nothing that this program knows.
+    pub fn restore(&mut self, octets: &[u8], shard: usize, now_us: i64) -> Result<usize, Damage> {
+        let saved = Saved::read(octets)?;
+        if saved.station != self.common.station {
             return Err(Damage::Station);
         }
-        let is_here = |satellite: &Satellite| shard_of(satellite.spacecraft) == shard;
-        if !image.satellites.iter().all(|satellite| is_here(satellite) && satellite.is_sound()) {
+        let places = saved.channels.places();
+        let before = saved.satellites.len() + saved.changes.len();
+        let satellites = saved.satellites.into_iter();
+        let satellites: Vec<_> = satellites
+            .filter(|satellite| shard_of(satellite.spacecraft) == shard)
+            .filter_map(|satellite| places.satellite(satellite, &self.common.settings))
+            .collect();
+        let changes = saved.changes.into_iter();
+        let changes: Vec<_> = changes
+            .filter(|event| shard_of(event.spacecraft) == shard)
+            .filter_map(|event| places.event(event))
+            .collect();
+        let restored = satellites.len() + changes.len();
+        if restored == 0 && before > 0 {
             return Err(Damage::Content);
         }
-        let changes = image.changes.into_iter().map(|event| (event.id, event));
-        self.common.changes.events.extend(changes);
-        for satellite in image.satellites {
+        self.common.changes.events.extend(changes.into_iter().map(|event| (event.id, event)));
+        for satellite in satellites {
             self.take_back(satellite, now_us);
         }
-        Ok(())
+        Ok(before - restored + saved.skipped)
     }
 
     /// The identities of all events that are open, and of those that are not stored yet.
@@ -160,49 +236,50 @@ impl Satellite {
             stream.monitors.iter().flat_map(Monitor::open_events).chain(&stream.silence)
         })
     }
-
-    fn is_sound(&self) -> bool {
-        self.streams.len() == KINDS.len()
-            && self.streams.iter().zip(KINDS).all(|(stream, kind)| {
-                stream.monitors.len() == kind.channels
-                    && stream.monitors.iter().all(Monitor::is_sound)
-            })
-    }
 }
 
 fn header(body: &[u8]) -> [u8; HEAD_OCTETS] {
     let mut head = [0; HEAD_OCTETS];
     head[..8].copy_from_slice(MAGIC);
     head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    head[12..16].copy_from_slice(&channels().to_le_bytes());
     head[16..24].copy_from_slice(&(body.len() as u64).to_le_bytes());
     head[24..].copy_from_slice(&CRC.checksum(body).to_le_bytes());
+    let crc = CRC.checksum(&head);
+    head[12..16].copy_from_slice(&crc.to_le_bytes());
     head
 }
 
-/// The part behind the header, if that is right.
-fn body(octets: &[u8]) -> Result<&[u8], Damage> {
+/// The same in version 1.
+fn header_of_version_1(body: &[u8]) -> [u8; HEAD_OCTETS] {
+    let mut head = header(body);
+    head[8..12].copy_from_slice(&VERSION_1.to_le_bytes());
+    head[12..16].copy_from_slice(&channels().to_le_bytes());
+    head
+}
+
+/// The version, and the part behind the header, if that is right.
+fn body(octets: &[u8]) -> Result<(u32, &[u8]), Damage> {
     let (head, body) = octets.split_at_checked(HEAD_OCTETS).ok_or(Damage::Foreign)?;
-    let right = header(body);
-    let is_right = |range: std::ops::Range<usize>| head[range.clone()] == right[range];
-    if !is_right(0..8) {
+    if &head[..8] != MAGIC {
         return Err(Damage::Foreign);
     }
-    if !is_right(8..12) {
-        let found = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        return Err(Damage::Version { found });
-    }
-    for (range, damage) in
-        [(12..16, Damage::Channels), (16..24, Damage::Length), (24..28, Damage::Checksum)]
+    let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    let (right, damage) = match version {
+        VERSION => (header(body), Damage::Checksum),
+        VERSION_1 => (header_of_version_1(body), Damage::Channels),
+        found => return Err(Damage::Version { found }),
+    };
+    // The checksum of the header last: it depends on the others.
+    for (range, damage) in [(16..24, Damage::Length), (24..28, Damage::Checksum), (12..16, damage)]
     {
-        if !is_right(range) {
+        if head[range.clone()] != right[range] {
             return Err(damage);
         }
     }
-    Ok(body)
+    Ok((version, body))
 }
 
-/// What tells this program's channels from another's.
+/// What told a program's channels from another's in version 1.
 fn channels() -> u32 {
     let mut digest = CRC.digest();
     for kind in KINDS {
@@ -217,7 +294,8 @@ fn channels() -> u32 {
 
 const MAGIC: &[u8; 8] = b"ORBSTDET";
 /// To be counted up with every change of what is written: a test tells.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSION_1: u32 = 1;
 const HEAD_OCTETS: usize = 8 + 4 + 4 + 8 + 4;
 const EVENT_OCTETS_MAX: u64 = 256;
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
