@@ -17,6 +17,8 @@ use crate::{
     spacecraft::SpacecraftSet,
 };
 
+pub use crate::time_window::TimeWindow;
+
 /// Rows of every table, encoded, and their ranges.
 pub struct Batch {
     /// The rows.
@@ -98,15 +100,6 @@ pub struct Limits {
     pub octets_max: usize,
     /// or its first sample was received this long ago, and no more wait that could go with it.
     pub age_max: Duration,
-}
-
-/// Which samples are stored as rows and which are set aside.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeWindow {
-    /// The oldest that a sample may be on arrival.
-    pub past: Duration,
-    /// The furthest that it may lie in the future.
-    pub future: Duration,
 }
 
 impl Batch {
@@ -334,34 +327,6 @@ impl Limits {
         let octets_max = OCTETS_MAX.max(rows_max as usize * ROW_OCTETS);
         Self { rows_max: rows_max.into(), octets_max, age_max }
     }
-}
-
-impl TimeWindow {
-    /// Whether a sample is set aside.
-    #[must_use]
-    pub fn refuses(&self, record: &Record<'_>) -> bool {
-        self.refusal(record.generated_us(), record.received_us).is_some()
-    }
-
-    /// Why a sample generated and received at these times (µs since 1970) is set aside, if it is.
-    #[must_use]
-    pub fn refusal(&self, generated_us: i64, received_us: i64) -> Option<&'static str> {
-        let past = received_us.saturating_sub(us(self.past)).max(TIMESTAMPTZ_MIN_US);
-        if generated_us < past {
-            Some("time_past")
-        } else if generated_us > received_us.saturating_add(us(self.future)) {
-            Some("time_future")
-        } else {
-            None
-        }
-    }
-}
-
-/// The first moment of a `timestamptz`, 4714-11-24 BC; its last lies beyond any time code.
-const TIMESTAMPTZ_MIN_US: i64 = -210_866_803_200_000_000;
-
-fn us(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
