@@ -6,6 +6,10 @@
 //! between: what was learned, and the events that are open. No satellite was silent meanwhile, since
 //! it was the station that did not listen.
 //!
+//! Satellites that were restored first do not keep others out: when the memory is full, those with the
+//! least standing get limits only (see [`room`](super::room)). Snapshots of version 1, which had no
+//! standings, are read: the standing of their satellites follows from what was learned.
+//!
 //! Layout, little-endian: [`MAGIC`], version (u32), CRC-32C of the channels' names (u32), octets that
 //! follow (u64), their CRC-32C (u32), then the [`Image`] in postcard's format.
 //!
@@ -14,9 +18,7 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use super::{
-    CloseReason, Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Watch,
-};
+use super::{Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Standing, Watch};
 use crate::queue::{SHARDS, shard_of};
 
 /// Why a snapshot is refused.
@@ -55,6 +57,8 @@ struct Image<'a> {
     satellites: Vec<&'a Satellite>,
     /// Events that have changed and are not stored yet.
     changes: Vec<&'a Event>,
+    /// What each of the satellites has earned.
+    standings: Vec<Standing>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +66,39 @@ struct OwnedImage {
     station: String,
     satellites: Vec<Satellite>,
     changes: Vec<Event>,
+    standings: Vec<Standing>,
+}
+
+/// An [`OwnedImage`] as version 1 wrote it.
+#[derive(Deserialize)]
+struct ImageOfVersion1 {
+    station: String,
+    satellites: Vec<Satellite>,
+    changes: Vec<Event>,
+}
+
+impl From<ImageOfVersion1> for OwnedImage {
+    fn from(image: ImageOfVersion1) -> Self {
+        let ImageOfVersion1 { station, satellites, changes } = image;
+        let standings = satellites.iter().map(Satellite::standing_of_version_1).collect();
+        Self { station, satellites, changes, standings }
+    }
+}
+
+impl OwnedImage {
+    /// From the octets of a whole snapshot.
+    fn read(octets: &[u8]) -> Result<Self, Damage> {
+        let image = match body(octets)? {
+            (1, body) => postcard::from_bytes::<ImageOfVersion1>(body).map(Self::from),
+            (_, body) => postcard::from_bytes(body),
+        };
+        let image: Self = image.map_err(|_| Damage::Content)?;
+        if image.standings.len() == image.satellites.len() {
+            Ok(image)
+        } else {
+            Err(Damage::Content)
+        }
+    }
 }
 
 impl Settings {
@@ -83,17 +120,18 @@ impl Watch {
         if satellites.is_empty() && changes.is_empty() {
             return Ok(None);
         }
-        let image = Image { station: &self.common.station, satellites, changes };
+        let standings = satellites.iter().map(|satellite| satellite.standing).collect();
+        let image = Image { station: &self.common.station, satellites, changes, standings };
         let mut octets = postcard::to_extend(&image, vec![0; HEAD_OCTETS])?;
         let (head, body) = octets.split_at_mut(HEAD_OCTETS);
-        head.copy_from_slice(&header(body));
+        head.copy_from_slice(&header(VERSION, body));
         Ok(Some(octets))
     }
 
     /// Takes back what [`Self::snapshot`] gave for a shard, now (µs since 1970). To be done before
     /// anything is heard of its satellites.
     pub fn restore(&mut self, octets: &[u8], shard: usize, now_us: i64) -> Result<(), Damage> {
-        let image: OwnedImage = postcard::from_bytes(body(octets)?).map_err(|_| Damage::Content)?;
+        let image = OwnedImage::read(octets)?;
         if image.station != self.common.station {
             return Err(Damage::Station);
         }
@@ -103,7 +141,8 @@ impl Watch {
         }
         let changes = image.changes.into_iter().map(|event| (event.id, event));
         self.common.changes.events.extend(changes);
-        for satellite in image.satellites {
+        for (mut satellite, standing) in image.satellites.into_iter().zip(image.standings) {
+            satellite.standing = standing;
             self.take_back(satellite, now_us);
         }
         Ok(())
@@ -126,19 +165,24 @@ impl Watch {
         if satellites.len() <= number {
             satellites.resize_with(number + 1, || None);
         }
-        let learns = *room > 0;
-        *room = room.saturating_sub(1);
-        let changes = &mut common.changes;
-        changes.counts.limits_only += u64::from(!learns);
-        changes.open += satellite.open_events().count();
-        let rules = common.settings.rules.of(satellite.spacecraft);
-        let kinds = satellite.streams.iter_mut().zip(rules).zip(&mut common.fleet);
-        for ((stream, rules), fleet) in kinds {
-            for ((monitor, rules), fleet) in stream.monitors.iter_mut().zip(rules).zip(fleet) {
-                for event in monitor.fit(rules, learns) {
-                    let last_us = event.last_us;
-                    changes.close(event, last_us, CloseReason::Restart);
-                }
+        satellite.is_warm = satellite.is_mature();
+        if !room.is_free()
+            && satellite.has_learned()
+            && let Some(other) = room.take_below(satellites, satellite.rank())
+            && let Some(other) = &mut satellites[other]
+        {
+            other.fit(false, common);
+            common.changes.counts.limits_only += 1;
+        }
+        let learns = room.is_free();
+        if learns {
+            room.give(number);
+        }
+        common.changes.counts.limits_only += u64::from(!learns);
+        common.changes.open += satellite.open_events().count();
+        satellite.fit(learns, common);
+        for (stream, fleet) in satellite.streams.iter().zip(&mut common.fleet) {
+            for (monitor, fleet) in stream.monitors.iter().zip(fleet) {
                 if let Some(natural) = monitor.told {
                     fleet.learn(natural);
                 }
@@ -151,8 +195,16 @@ impl Watch {
 
 impl Satellite {
     fn is_worth_keeping(&self) -> bool {
-        let mut monitors = self.streams.iter().flat_map(|stream| &stream.monitors);
-        monitors.any(Monitor::learns) || self.open_events().next().is_some()
+        self.monitors().any(Monitor::learns) || self.open_events().next().is_some()
+    }
+
+    fn standing_of_version_1(&self) -> Standing {
+        let samples = self.monitors().map(Monitor::learned_samples).max().unwrap_or_default();
+        let newest = |of: fn(&super::Stream) -> i64| self.streams.iter().map(of).max();
+        let generated_us = newest(|stream| stream.generated_us).unwrap_or_default();
+        let received_us = newest(|stream| stream.received_us).unwrap_or_default();
+        let span_us = generated_us.saturating_sub(self.first_us);
+        Standing::of_earlier_version(samples, span_us, received_us)
     }
 
     fn open_events(&self) -> impl Iterator<Item = &Event> {
@@ -170,28 +222,28 @@ impl Satellite {
     }
 }
 
-fn header(body: &[u8]) -> [u8; HEAD_OCTETS] {
+fn header(version: u32, body: &[u8]) -> [u8; HEAD_OCTETS] {
     let mut head = [0; HEAD_OCTETS];
     head[..8].copy_from_slice(MAGIC);
-    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    head[8..12].copy_from_slice(&version.to_le_bytes());
     head[12..16].copy_from_slice(&channels().to_le_bytes());
     head[16..24].copy_from_slice(&(body.len() as u64).to_le_bytes());
     head[24..].copy_from_slice(&CRC.checksum(body).to_le_bytes());
     head
 }
 
-/// The part behind the header, if that is right.
-fn body(octets: &[u8]) -> Result<&[u8], Damage> {
+/// The version and the part behind the header, if that is right.
+fn body(octets: &[u8]) -> Result<(u32, &[u8]), Damage> {
     let (head, body) = octets.split_at_checked(HEAD_OCTETS).ok_or(Damage::Foreign)?;
-    let right = header(body);
-    let is_right = |range: std::ops::Range<usize>| head[range.clone()] == right[range];
-    if !is_right(0..8) {
+    if !head.starts_with(MAGIC) {
         return Err(Damage::Foreign);
     }
-    if !is_right(8..12) {
-        let found = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        return Err(Damage::Version { found });
+    let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    if !(1..=VERSION).contains(&version) {
+        return Err(Damage::Version { found: version });
     }
+    let right = header(version, body);
+    let is_right = |range: std::ops::Range<usize>| head[range.clone()] == right[range];
     for (range, damage) in
         [(12..16, Damage::Channels), (16..24, Damage::Length), (24..28, Damage::Checksum)]
     {
@@ -199,7 +251,7 @@ fn body(octets: &[u8]) -> Result<&[u8], Damage> {
             return Err(damage);
         }
     }
-    Ok(body)
+    Ok((version, body))
 }
 
 /// What tells this program's channels from another's.
@@ -217,7 +269,7 @@ fn channels() -> u32 {
 
 const MAGIC: &[u8; 8] = b"ORBSTDET";
 /// To be counted up with every change of what is written: a test tells.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD_OCTETS: usize = 8 + 4 + 4 + 8 + 4;
 const EVENT_OCTETS_MAX: u64 = 256;
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
