@@ -251,6 +251,13 @@ impl Watch {
         self.common.changes.events.clear();
     }
 
+    /// Whether a satellite has all detectors.
+    #[cfg(test)]
+    pub(super) fn learns(&self, number: u16) -> bool {
+        let satellite = self.satellites.get(usize::from(number)).and_then(Option::as_ref);
+        satellite.is_some_and(|satellite| satellite.learns)
+    }
+
     /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> WatchCounts {
@@ -461,7 +468,7 @@ pub fn octets_with_limits_only() -> usize {
 }
 
 /// What a satellite with all detectors costs, at most.
-fn octets_per_satellite() -> usize {
+pub(super) fn octets_per_satellite() -> usize {
     let channels: usize = KINDS.iter().map(|kind| kind.channels).sum();
     octets_with_limits_only() + channels * LEARNED_OCTETS
 }

@@ -273,3 +273,63 @@ const VERSION: u32 = 2;
 const HEAD_OCTETS: usize = 8 + 4 + 4 + 8 + 4;
 const EVENT_OCTETS_MAX: u64 = 256;
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+#[cfg(test)]
+mod tests {
+    use protocol::SpacecraftId;
+
+    use super::*;
+    use crate::{
+        chunk::{Record, Sample},
+        sparse::Sparse,
+    };
+
+    fn octets_of(value: &impl Serialize) -> Vec<u8> {
+        postcard::to_extend(value, Vec::new()).unwrap()
+    }
+
+    /// What version 1 wrote of this watch.
+    fn of_version_1(watch: &Watch, shard: usize) -> Vec<u8> {
+        let satellites: Vec<_> = watch.of_shard(shard).collect();
+        let changes: Vec<&Event> = watch.changes().collect();
+        let body = octets_of(&(&*watch.common.station, satellites, changes));
+        [&header(1, &body)[..], &body].concat()
+    }
+
+    #[test]
+    fn version_1_is_read_and_standings_follow_from_what_was_learned() {
+        let mut watch = Watch::new(Settings::default(), "GS-01", 1);
+        for second in 0..600 {
+            let time_us = 1_000_000_000_000_000 + second * 1_000_000;
+            let mut sample = Sparse::new(KINDS[0], SpacecraftId::FIRST, time_us);
+            sample.set(2, 20.0 + (second % 7) as f64);
+            let sample = Sample::Sparse(Box::new(sample));
+            watch.take(&Record { received_us: time_us, sample });
+        }
+        let octets = of_version_1(&watch, 1);
+        let now_us = 1_000_000_600_000_000;
+        let mut restored = Watch::new(Settings::default(), "GS-01", 1);
+        restored.restore(&octets, 1, now_us).unwrap();
+        let satellites = [&watch, &restored].map(|watch| watch.satellites[1].as_ref().unwrap());
+        let octets = satellites.map(|satellite| octets_of(satellite));
+        assert_eq!(octets[0], octets[1]);
+        assert!(satellites[1].learns);
+        let mut cut = of_version_1(&watch, 1);
+        cut.pop();
+        assert_eq!(restored.restore(&cut, 1, now_us), Err(Damage::Length));
+    }
+
+    #[test]
+    fn standings_that_are_missing_are_damage() {
+        let mut watch = Watch::new(Settings::default(), "GS-01", 1);
+        let sample = Sample::Sparse(Box::new(Sparse::new(KINDS[0], SpacecraftId::FIRST, 1)));
+        watch.take(&Record { received_us: 1, sample });
+        let satellites: Vec<_> = watch.of_shard(1).collect();
+        let image =
+            Image { station: "GS-01", satellites, changes: Vec::new(), standings: Vec::new() };
+        let body = octets_of(&image);
+        let octets = [&header(VERSION, &body)[..], &body].concat();
+        let mut restored = Watch::new(Settings::default(), "GS-01", 1);
+        assert_eq!(restored.restore(&octets, 1, 1), Err(Damage::Content));
+    }
+}
