@@ -162,7 +162,8 @@ fn a_flood_of_old_frames_is_quarantined_up_to_a_bound_and_counted() -> Result<()
         let counters = ground.stop()?;
         let quarantined = counters.quarantined - one.quarantined;
         let seconds = begun.elapsed().as_secs() + 2;
-        assert!((1_000..=1_000 * seconds).contains(&quarantined), "{seconds} s: {counters:?}");
+        // Some of the first second may have been used up already.
+        assert!((500..=1_000 * seconds).contains(&quarantined), "{seconds} s: {counters:?}");
         assert_eq!(counters.kernel_dropped, 0, "this machine was too busy: {counters:?}");
         assert_eq!(counters.quarantined + counters.quarantine_dropped, 40_000, "{counters:?}");
         assert_eq!((counters.committed, counters.accepted), (u64::from(beside), 40_000 + 200));
