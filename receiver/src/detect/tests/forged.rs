@@ -147,7 +147,7 @@ fn a_fleet_larger_than_the_memory_does_not_take_turns() {
     let mut station = Station::with_room(40);
     station.fly(1);
     let learn = |station: &Station| -> Vec<u16> {
-        TRUE.into_iter().filter(|&number| station.watch.learns(number)).collect()
+        TRUE.filter(|&number| station.watch.learns(number)).collect()
     };
     let first = learn(&station);
     assert_eq!(first, (30_001..=30_040).collect::<Vec<_>>());

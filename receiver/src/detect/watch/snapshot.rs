@@ -311,7 +311,7 @@ mod tests {
         let mut restored = Watch::new(Settings::default(), "GS-01", 1);
         restored.restore(&octets, 1, now_us).unwrap();
         let satellites = [&watch, &restored].map(|watch| watch.satellites[1].as_ref().unwrap());
-        let octets = satellites.map(|satellite| octets_of(satellite));
+        let octets = satellites.map(octets_of);
         assert_eq!(octets[0], octets[1]);
         assert!(satellites[1].learns);
         let mut cut = of_version_1(&watch, 1);
