@@ -3,7 +3,8 @@
 --
 -- | what                                    | option              | unless given |
 -- |-----------------------------------------|---------------------|--------------|
--- | samples, link and station health kept   | --retention         | 30 days      |
+-- | samples, link and station health,       | --retention         | 30 days      |
+-- | refused and quarantined frames kept     |                     |              |
 -- | minutes kept                            | --retention-minutes | 180 days     |
 -- | hours kept                              | --retention-hours   | 730 days     |
 -- | days kept                               |                     | for ever     |
@@ -45,6 +46,7 @@ BEGIN
                               ('link_health', retention),
                               ('station_health', retention),
                               ('rejected_frame', retention),
+                              ('quarantine', retention),
                               ('telemetry_1m', retention_minutes),
                               ('link_health_1m', retention_minutes),
                               ('telemetry_1h', retention_hours),

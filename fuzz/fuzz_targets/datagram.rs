@@ -2,7 +2,7 @@
 //! the intake's books balance.
 #![no_main]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
 use protocol::{Body, Datagram, Frame, Packet, SpacecraftId};
@@ -11,6 +11,7 @@ use receiver::{
     ledger::Counters,
     queue::queues,
     spacecraft::SpacecraftSet,
+    time_window::TimeWindow,
 };
 
 fuzz_target!(|octets: &[u8]| {
@@ -40,6 +41,8 @@ fuzz_target!(|octets: &[u8]| {
         sources: Vec::new(),
         source_rate: None,
         rejected_per_second: 100,
+        window: TimeWindow { past: Duration::from_secs(3_600), future: Duration::from_secs(300) },
+        quarantine_per_second: Some(100),
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
     // Twice: the second time everything is a repeat.

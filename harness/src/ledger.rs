@@ -31,6 +31,7 @@ pub struct Counters {
     pub kernel_dropped: u64,
     pub queue_dropped: u64,
     pub quarantined: u64,
+    pub quarantine_dropped: u64,
     pub committed: u64,
     pub pending: u64,
 }
@@ -59,7 +60,11 @@ impl Counters {
     /// Samples taken in that are counted nowhere (or twice): 0 when the books balance.
     pub fn sample_residual(&self) -> i64 {
         let taken = self.accepted + self.json + self.recovered;
-        let places = self.committed + self.pending + self.queue_dropped + self.quarantined;
+        let places = self.committed
+            + self.pending
+            + self.queue_dropped
+            + self.quarantined
+            + self.quarantine_dropped;
         taken as i64 - places as i64
     }
 }
@@ -84,11 +89,12 @@ mod tests {
     use super::*;
 
     const BALANCED: &str = r#"{
-        "datagrams": 20, "bytes": 999, "frames": 20, "idle": 1,
+        "datagrams": 20, "bytes": 999, "frames": 24, "idle": 1,
         "rejected": {"too_short": 1, "crc_mismatch": 2, "unknown_apid": 3},
-        "accepted": 10, "json": 2, "recovered": 1, "duplicate": 2, "stale": 1,
+        "accepted": 14, "json": 2, "recovered": 1, "duplicate": 2, "stale": 1,
         "missed": 4, "late": 1, "lost": 3, "resets": 0, "kernel_dropped": 0,
-        "queue_dropped": 1, "quarantined": 2, "committed": 9, "pending": 1, "streams": []
+        "queue_dropped": 1, "quarantined": 2, "quarantine_dropped": 4, "committed": 9,
+        "pending": 1, "streams": []
     }"#;
 
     #[test]

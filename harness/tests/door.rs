@@ -4,7 +4,8 @@
 mod support;
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use protocol::{
@@ -111,6 +112,75 @@ fn frames_dated_outside_the_window_are_set_aside() -> Result<()> {
         let aside = "SELECT string_agg(get_byte(raw, 3)::text, ',' ORDER BY get_byte(raw, 3)),
                             count(DISTINCT reason), min(length(raw)) FROM quarantine";
         assert_eq!(sql(aside)?, "0,4,5|2|68");
+    }
+    Ok(())
+}
+
+/// Frames in each datagram of a flood.
+const FLOOD_FRAMES: u32 = 20;
+
+/// Sends so many datagrams of frames of one spacecraft that are dated 200 days back, from each of these
+/// addresses in turn, and a frame of another one of now beside every tenth: how many of those.
+fn flood(ground: &Ground, sources: &[UdpSocket], datagrams: u32, first: u32) -> Result<u32> {
+    let beside = sender(1)?;
+    let mut sent = 0;
+    for number in 0..datagrams {
+        let counts = (first + number) * FLOOD_FRAMES..(first + number + 1) * FLOOD_FRAMES;
+        let frames = counts.map(|count| frame(2, count, -200 * DAY_US));
+        let frames = frames.collect::<Result<Vec<_>>>()?.concat();
+        sources[number as usize % sources.len()].send_to(&frames, ground.station.target())?;
+        if number % 10 == 0 {
+            beside.send_to(&frame(3, first / 10 + sent, 0)?, ground.station.target())?;
+            sent += 1;
+            // The kernel's buffer may be small.
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    Ok(sent)
+}
+
+#[test]
+fn a_flood_of_old_frames_is_quarantined_up_to_a_bound_and_counted() -> Result<()> {
+    for tables in tables() {
+        let mut ground = Ground::start(tables, &[])?;
+        // 20,000 frames of one source, then 20,000 of 50 sources.
+        let begun = Instant::now();
+        let mut beside = flood(&ground, &[sender(2)?], 1_000, 0)?;
+        ground.station.wait_until_quiet()?;
+        let one = ground.station.counters()?;
+        let seconds = begun.elapsed().as_secs() + 2;
+        assert_eq!(one.kernel_dropped, 0, "this machine was too busy: {one:?}");
+        assert!((100..=100 * seconds).contains(&one.quarantined), "{seconds} s: {one:?}");
+        assert_eq!(one.quarantined + one.quarantine_dropped, 20_000, "{one:?}");
+
+        let begun = Instant::now();
+        let sources = (10..60).map(sender).collect::<Result<Vec<_>>>()?;
+        beside += flood(&ground, &sources, 1_000, 1_000)?;
+        ground.station.wait_until_quiet()?;
+        let metrics = ground.station.get("/metrics")?;
+        let database = ground.database.clone();
+        let counters = ground.stop()?;
+        let quarantined = counters.quarantined - one.quarantined;
+        let seconds = begun.elapsed().as_secs() + 2;
+        // Some of the first second may have been used up already.
+        assert!((500..=1_000 * seconds).contains(&quarantined), "{seconds} s: {counters:?}");
+        assert_eq!(counters.kernel_dropped, 0, "this machine was too busy: {counters:?}");
+        assert_eq!(counters.quarantined + counters.quarantine_dropped, 40_000, "{counters:?}");
+        assert_eq!((counters.committed, counters.accepted), (u64::from(beside), 40_000 + 200));
+        assert_eq!((counters.missed, counters.resets), (0, 0), "they are tracked");
+        assert_eq!((counters.frame_residual(), counters.sample_residual()), (0, 0));
+        assert_eq!(counters.rejected_total() + counters.pending + counters.queue_dropped, 0);
+        let dropped = counters.quarantine_dropped;
+        assert!(metrics.contains(&format!("orbitstream_quarantine_dropped_total {dropped}")));
+
+        let sql = |statement: &str| cluster().sql(&database, statement);
+        let rows = sql("SELECT count(*), count(DISTINCT reason), min(reason) FROM quarantine")?;
+        assert_eq!(rows, format!("{}|1|time_past", counters.quarantined));
+        assert_eq!(sql("SELECT count(*) FROM telemetry WHERE satellite_id = 'SAT-03'")?, "200");
+        assert_eq!(sql("SELECT sum(quarantine_dropped) FROM station_health")?, dropped.to_string());
+        let residual = "SELECT sum(accepted + json + recovered - quarantined - quarantine_dropped
+                                   - committed - queue_dropped) FROM station_health";
+        assert!(sql(residual)?.parse::<i64>()? >= 0);
     }
     Ok(())
 }

@@ -39,6 +39,12 @@ fn every_earlier_version_with_data_comes_forward() -> Result<()> {
                 assert_eq!(cluster().sql(&name, &samples)?, ROWS.to_string(), "{level}");
             }
 
+            if tables != Tables::Plain {
+                let rows = "SELECT (SELECT count(*) FROM ONLY quarantine), count(*) > 1
+                            FROM timescaledb_information.chunks
+                            WHERE hypertable_name = 'quarantine'";
+                assert_eq!(cluster().sql(&name, rows)?, "0|t", "rows stand in chunks of a day");
+            }
             if tables != Tables::Server {
                 // The server may be newer than this machine's pg_dump.
                 let schema = schema(&name)?;

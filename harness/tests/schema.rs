@@ -39,6 +39,7 @@ fn migrations_make_hypertables_where_timescaledb_is() -> Result<()> {
         let expected = [
             "attitude|time|06:00:00",
             "link_health|time|06:00:00",
+            "quarantine|time|1 day",
             "rejected_frame|time|1 day",
             "station_health|time|7 days",
             "telemetry|time|06:00:00",

@@ -181,7 +181,7 @@ fn policies(place: &Place) -> Result<()> {
     let jobs = "SELECT proc_name, count(*) FROM timescaledb_information.jobs
                 WHERE hypertable_name IS NOT NULL GROUP BY 1 ORDER BY 1";
     let expected =
-        ["policy_compression|10", "policy_refresh_continuous_aggregate|6", "policy_retention|9"];
+        ["policy_compression|10", "policy_refresh_continuous_aggregate|6", "policy_retention|10"];
     assert_eq!(place.sql(jobs)?, expected.join("\n"));
     let run = "SELECT format('CALL run_job(%s)', job_id) FROM timescaledb_information.jobs
                WHERE hypertable_name IS NOT NULL AND proc_name";

@@ -125,6 +125,7 @@ fn every_figure_of_the_stations_report_counts() -> Result<()> {
         "kernel_dropped",
         "queue_dropped",
         "quarantined",
+        "quarantine_dropped",
         "committed",
         "pending",
         "rejected/crc_mismatch",

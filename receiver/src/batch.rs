@@ -19,6 +19,8 @@ use crate::{
     spacecraft::SpacecraftSet,
 };
 
+pub use crate::time_window::TimeWindow;
+
 /// Rows of every table, encoded, and their ranges.
 pub struct Batch {
     /// The rows.
@@ -120,15 +122,6 @@ pub struct Limits {
     pub age_max: Duration,
 }
 
-/// Which samples are stored as rows and which are set aside.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeWindow {
-    /// The oldest that a sample may be on arrival.
-    pub past: Duration,
-    /// The furthest that it may lie in the future.
-    pub future: Duration,
-}
-
 impl Batch {
     /// An empty batch of a writer with these shards, one bit each, and the definitions that are built
     /// in.
@@ -221,10 +214,10 @@ impl Batch {
             let samples = entry.samples();
             range.samples += samples.cast_signed();
             self.samples += samples;
-            if let Entry::Sample(record) = &entry {
-                if self.named.insert(record.spacecraft()) {
-                    self.newcomers.push(record.spacecraft());
-                }
+            if let Entry::Sample(record) = &entry
+                && self.named.insert(record.spacecraft())
+            {
+                self.newcomers.push(record.spacecraft());
             }
             let is_row = self.rows.push(&entry, form, None);
             met(&entry, if is_row { Put::Row } else { Put::Beside });
@@ -406,36 +399,8 @@ impl Limits {
     }
 }
 
-impl TimeWindow {
-    /// Whether a sample is set aside.
-    #[must_use]
-    pub fn refuses(&self, record: &Record<'_>) -> bool {
-        self.refusal(record.generated_us(), record.received_us).is_some()
-    }
-
-    /// Why a sample generated and received at these times (µs since 1970) is set aside, if it is.
-    #[must_use]
-    pub fn refusal(&self, generated_us: i64, received_us: i64) -> Option<&'static str> {
-        let past = received_us.saturating_sub(us(self.past)).max(TIMESTAMPTZ_MIN_US);
-        if generated_us < past {
-            Some("time_past")
-        } else if generated_us > received_us.saturating_add(us(self.future)) {
-            Some("time_future")
-        } else {
-            None
-        }
-    }
-}
-
 /// The reason in `quarantine` of samples that no known definitions decode.
 pub const UNDECODABLE: &str = "undecodable";
-/// The first moment of a `timestamptz`, 4714-11-24 BC; its last lies beyond any time code.
-const TIMESTAMPTZ_MIN_US: i64 = -210_866_803_200_000_000;
-
-fn us(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
 /// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
 /// rows of one satellite each, and cost the more for a row the fewer they have.
 pub const ROWS_MAX: u32 = 50_000;

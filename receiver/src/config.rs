@@ -29,6 +29,7 @@ use crate::{
     address::{Address, AddressError},
     batch,
     detect::Settings,
+    quarantine_rate,
     source_rate::RATE_MAX,
     store::COLUMNSTORE_FROM,
 };
@@ -216,6 +217,17 @@ pub struct RunOptions {
         value_parser = clap::value_parser!(u32).range(..=10_000)
     )]
     pub rejected_per_second: u32,
+
+    /// How many frames dated outside --time-past and --time-future are quarantined each second, of
+    /// each source; ten times as many of all together; the rest are only counted
+    #[arg(
+        long,
+        env = "ORBITSTREAM_QUARANTINE_PER_SECOND",
+        value_name = "NUMBER",
+        default_value_t = quarantine_rate::PER_SECOND,
+        value_parser = clap::value_parser!(u32).range(..=10_000)
+    )]
+    pub quarantine_per_second: u32,
 
     /// Keep what the detectors learn in this folder, so that it survives a restart [default: that of
     /// the journal]

@@ -14,7 +14,9 @@
 //! | silence | a satellite that is not heard any more |
 //!
 //! Bounded: [`Settings::memory`] octets for what is learned; satellites beyond that get limits only,
-//! and are counted. At most [`Settings::events_max`] events are open; more are refused, and counted.
+//! and are counted, until they have proven themselves and another one makes room. At most
+//! [`Settings::events_max`] events are open, half of them of satellites that have not proven
+//! themselves; more are refused, and counted.
 //!
 //! Samples are looked at in the order of their generation. A late one is held to the limits and moves
 //! nothing else. After a gap, a reboot or a jump of the clock no step is measured. Nothing is said

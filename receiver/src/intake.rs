@@ -11,10 +11,12 @@ use crate::{
     definitions::Definitions,
     ledger::{Counters, IntakeCounts, Ledger, Rejections},
     link::{BYTES_PER_LINK, Links},
+    quarantine_rate::{Dated, QuarantineRate},
     queue::Outlets,
     rejected::{Rationing, RejectedFrame},
     source_rate::SourceRate,
     spacecraft::SpacecraftSet,
+    time_window::TimeWindow,
     track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict, streams_max},
 };
 
@@ -31,6 +33,11 @@ pub struct Admission {
     pub source_rate: Option<u32>,
     /// Refused frames that are stored, a second; the rest are only counted.
     pub rejected_per_second: u32,
+    /// Which generation times are stored as rows.
+    pub window: TimeWindow,
+    /// Frames outside the window that each source may bring into the quarantine, a second; any number
+    /// when none.
+    pub quarantine_per_second: Option<u32>,
 }
 
 /// The socket side's state.
@@ -40,7 +47,8 @@ pub struct Intake {
     links: Links,
     rationing: Rationing,
     source_rate: Option<SourceRate>,
-    /// When something was refused last.
+    quarantine_rate: Option<QuarantineRate>,
+    /// When a frame last was refused, or dated outside the window.
     refused_us: i64,
     /// The ledger at the last row of `station_health`.
     told: Ledger,
@@ -66,6 +74,9 @@ impl Intake {
             links: Links::new(streams_max(admission.satellites_max)),
             rationing: Rationing::new(admission.rejected_per_second),
             source_rate: admission.source_rate.map(SourceRate::new),
+            quarantine_rate: admission
+                .quarantine_per_second
+                .map(|per_second| QuarantineRate::new(&admission.window, per_second)),
             refused_us: i64::MIN,
             told: Ledger::default(),
             tell_us: 0,
@@ -106,7 +117,7 @@ impl Intake {
             };
             self.counts.frames += 1;
             match item {
-                Ok(Frame::Telemetry(frame)) => self.telemetry(&frame, received_us),
+                Ok(Frame::Telemetry(frame)) => self.telemetry(&frame, source, received_us),
                 Ok(Frame::Idle(_)) => self.counts.idle += 1,
                 Err(rejected) => {
                     self.counts.rejected.count(rejected.reason);
@@ -215,7 +226,8 @@ impl Intake {
     }
 
     /// Whether it matters where datagrams come from: to who is let in, or because something was refused
-    /// of late, and its source is kept with it.
+    /// of late, and its source is kept with it, or was dated outside the window, which is bounded by
+    /// source.
     #[must_use]
     pub fn needs_sources(&self, now_us: i64) -> bool {
         let Admission { sources, source_rate, .. } = &self.admission;
@@ -246,7 +258,7 @@ impl Intake {
     }
 
     #[inline]
-    fn telemetry(&mut self, frame: &Telemetry<'_>, received_us: i64) {
+    fn telemetry(&mut self, frame: &Telemetry<'_>, source: Option<IpAddr>, received_us: i64) {
         let tracked = self.tracker.track(frame);
         self.counts.resets += u64::from(tracked.is_reset);
         self.count_link(frame, tracked, received_us);
@@ -264,6 +276,17 @@ impl Intake {
             }
         }
         self.counts.accepted += 1;
+        if let Some(rate) = &mut self.quarantine_rate {
+            match rate.admits(frame.time().unix_us(), received_us, source) {
+                Dated::Inside => {}
+                Dated::Quarantined => self.refused_us = received_us,
+                Dated::Dropped => {
+                    self.refused_us = received_us;
+                    self.counts.quarantine_dropped += 1;
+                    return;
+                }
+            }
+        }
         self.append(frame, received_us);
     }
 
@@ -389,6 +412,8 @@ const CHECKPOINT_TELLS: u32 = 10;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{chunk::Entry, queue::queues};
     use protocol::{
@@ -406,6 +431,9 @@ mod tests {
         emit(&stamp, &Packet::Health(Health::default()), &mut [0; FRAME_OCTETS_MAX]).to_vec()
     }
 
+    /// When every [`frame`] was generated, µs since 1970.
+    const DATE_US: i64 = (24_837 - 4_383) * 86_400_000_000;
+
     fn admission() -> Admission {
         Admission {
             spacecraft: SpacecraftSet::all(),
@@ -413,6 +441,8 @@ mod tests {
             sources: Vec::new(),
             source_rate: None,
             rejected_per_second: 2,
+            window: TimeWindow::EVERYTHING,
+            quarantine_per_second: Some(100),
         }
     }
 
@@ -557,6 +587,38 @@ mod tests {
         assert_eq!((ledger.rejected.rate_limited, ledger.rejected.not_allowed), (2, 5));
         assert_eq!((ledger.accepted, ledger.frames), (3 * 2 + 5, 3 * 2 + 5 + 7));
         assert_eq!((ledger.frames_residual(), ledger.missed), (0, 0));
+    }
+
+    #[test]
+    fn frames_outside_the_window_are_tracked_and_bounded_by_source() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 1 << 20, &counters);
+        let window = TimeWindow { past: Duration::from_secs(60), future: Duration::from_secs(5) };
+        let admission = Admission { window, quarantine_per_second: Some(3), ..admission() };
+        let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
+        // All frames have one date. It is too old from a minute later on.
+        let (inside_us, outside_us) = (DATE_US + 60_000_000, DATE_US + 60_000_001);
+        let sources = ["192.0.2.1", "192.0.2.2"].map(|source| source.parse().ok());
+        assert!(!intake.needs_sources(outside_us));
+        for count in 0..10 {
+            let two = [frame(1, 2 * count), frame(1, 2 * count + 1)].concat();
+            intake.datagram(&two, sources[0], outside_us);
+            intake.datagram(&frame(2, count), sources[1], outside_us);
+            intake.datagram(&frame(3, count), None, inside_us);
+        }
+        assert!(intake.needs_sources(outside_us));
+        intake.datagram(&frame(1, 0), sources[0], outside_us);
+        intake.finish(outside_us);
+        let ledger = counters.ledger();
+        assert_eq!((ledger.accepted, ledger.duplicate, ledger.missed), (40, 1, 0));
+        assert_eq!((ledger.quarantine_dropped, ledger.pending), (17 + 7, 3 + 3 + 10));
+        assert_eq!((ledger.frames_residual(), ledger.samples_residual()), (0, 0));
+        // What went on is what a batch stores, in the quarantine or as a row.
+        let chunks: Vec<_> = inlets[0].chunks.try_iter().collect();
+        let records = chunks.iter().flat_map(Chunk::records);
+        let refused = records
+            .filter(|record| window.refusal(record.generated_us(), record.received_us).is_some());
+        assert_eq!(refused.count(), 6);
     }
 
     #[test]

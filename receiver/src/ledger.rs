@@ -5,7 +5,8 @@
 //! the station is quiet, and at exit:
 //!
 //! 1. `frames = accepted + duplicate + stale + idle + Σ rejected`
-//! 2. `accepted + json + recovered = committed + pending + queue_dropped + quarantined`
+//! 2. `accepted + json + recovered
+//!    = committed + pending + queue_dropped + quarantined + quarantine_dropped`
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -55,6 +56,8 @@ pub struct Ledger {
     pub queue_dropped: u64,
     /// Samples stored in `quarantine` instead of their table.
     pub quarantined: u64,
+    /// Frames dated outside the window that were not stored in `quarantine`: more than the bound.
+    pub quarantine_dropped: u64,
     /// Samples stored in their tables.
     pub committed: u64,
     /// Batches that were stored; not in the report, since nothing balances against it.
@@ -158,7 +161,7 @@ impl StationRow {
 }
 
 /// Counters in the ledger, each reason of refusal counted as one.
-pub const COUNTERS: usize = 29;
+pub const COUNTERS: usize = 30;
 
 impl Ledger {
     /// Every counter with its name, as the columns of `station_health` have them; `pending` is the
@@ -189,6 +192,7 @@ impl Ledger {
             ("committed", self.committed),
             ("batches", self.batches),
             ("pending", self.pending),
+            ("quarantine_dropped", self.quarantine_dropped),
         ];
         let all = before.into_iter().chain(self.rejected.by_reason()).chain(after);
         named.iter_mut().zip(all).for_each(|(slot, counter)| *slot = counter);
@@ -219,7 +223,11 @@ impl Ledger {
     #[must_use]
     pub fn samples_residual(&self) -> i64 {
         let came = self.accepted + self.json + self.recovered;
-        let places = self.committed + self.pending + self.queue_dropped + self.quarantined;
+        let places = self.committed
+            + self.pending
+            + self.queue_dropped
+            + self.quarantined
+            + self.quarantine_dropped;
         came.cast_signed() - places.cast_signed()
     }
 }
@@ -282,6 +290,7 @@ pub struct IntakeCounts {
     pub late: u64,
     pub resets: u64,
     pub kernel_dropped: u64,
+    pub quarantine_dropped: u64,
     /// Samples in chunks that have not been sent on yet.
     pub open: u64,
 }
@@ -466,6 +475,7 @@ impl Counters {
             kernel_dropped: intake.kernel_dropped,
             queue_dropped: self.shed().iter().sum(),
             quarantined: written.quarantined,
+            quarantine_dropped: intake.quarantine_dropped,
             committed: written.committed,
             batches: written.batches,
             pending: intake.open + queued + written.batched,
@@ -486,10 +496,11 @@ mod tests {
 
     #[test]
     fn every_counter_has_its_name_and_place() {
-        let ledger = Ledger { datagrams: 1, pending: 2, ..Ledger::default() };
+        let ledger =
+            Ledger { datagrams: 1, pending: 2, quarantine_dropped: 3, ..Ledger::default() };
         let named = ledger.by_name();
-        assert_eq!(named[0], ("datagrams", 1));
-        assert!(named.contains(&("pending", 2)));
+        let ends = [named[0], named[COUNTERS - 2], named[COUNTERS - 1]];
+        assert_eq!(ends, [("datagrams", 1), ("pending", 2), ("quarantine_dropped", 3)]);
         let json = serde_json::to_value(&ledger).unwrap();
         let fields = json.as_object().unwrap();
         let reasons = fields["rejected"].as_object().unwrap();

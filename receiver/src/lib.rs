@@ -8,6 +8,7 @@
 //! | [`socket`] | takes datagrams | what they mean |
 //! | [`intake`] | parses, tracks, fills chunks | SQL, HTTP, locks |
 //! | [`source_rate`] | who sends too fast | I/O, clocks |
+//! | [`time_window`], [`quarantine_rate`] | frames with implausible dates | I/O, clocks |
 //! | [`track`] | loss, repeats, reboots of each stream | I/O, clocks |
 //! | [`link`] | how each link did, interval by interval | I/O, clocks |
 //! | [`http`] | JSON samples in, figures out | the database |
@@ -35,6 +36,7 @@ pub mod journal;
 pub mod ledger;
 pub mod link;
 pub mod poison;
+pub mod quarantine_rate;
 pub mod queue;
 pub mod readiness;
 pub mod rejected;
@@ -47,5 +49,6 @@ pub mod sparse;
 pub mod state;
 pub mod station;
 pub mod store;
+pub mod time_window;
 pub mod track;
 pub mod writer;

@@ -114,6 +114,8 @@ pub async fn run(
         sources: options.reception.allow,
         source_rate: options.source_rate,
         rejected_per_second: options.rejected_per_second,
+        window,
+        quarantine_per_second: Some(options.quarantine_per_second),
     };
     let mut intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
     if let Some(journal) = &journal {
@@ -313,6 +315,13 @@ fn tell(counters: &Counters, told: &Mutex<Told>) {
     if now.kernel_dropped > told.kernel_dropped {
         let datagrams = now.kernel_dropped - told.kernel_dropped;
         tracing::warn!("{datagrams} datagrams were dropped by the kernel: receiving is too slow");
+    }
+    if now.quarantine_dropped > told.quarantine_dropped {
+        let frames = now.quarantine_dropped - told.quarantine_dropped;
+        tracing::warn!(
+            "{frames} frames dated outside --time-past and --time-future were dropped: more than \
+             --quarantine-per-second"
+        );
     }
     if found.watch.opened > detect.watch.opened {
         tracing::info!("{} anomalies opened", found.watch.opened - detect.watch.opened);

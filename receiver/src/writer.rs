@@ -348,7 +348,10 @@ impl Writer {
             let is_row = match put {
                 Put::Row => true,
                 // An earlier run has stored it, but its detectors did not live to remember it.
-                Put::Stored => !setup.form.window.refuses(record),
+                Put::Stored => {
+                    let window = &setup.form.window;
+                    window.refusal(record.generated_us(), record.received_us).is_none()
+                }
                 Put::Beside | Put::NotOwn => false,
             };
             if is_row && place >= seen[entry.shard()] {

@@ -11,6 +11,7 @@ use receiver::{
     ledger::Counters,
     queue::queues,
     spacecraft::SpacecraftSet,
+    time_window::TimeWindow,
 };
 
 const SATELLITES: u16 = 100;
@@ -41,6 +42,8 @@ fn the_hot_path_does_not_allocate() {
         sources: Vec::new(),
         source_rate: Some(1_000_000),
         rejected_per_second: 0,
+        window: TimeWindow::EVERYTHING,
+        quarantine_per_second: Some(100),
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
     let datagrams: Vec<_> = (0..2_000).map(datagram).collect();

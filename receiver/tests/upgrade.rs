@@ -213,6 +213,8 @@ fn the_tracker_goes_on_from_the_state_of_the_first_version() {
         sources: Vec::new(),
         source_rate: None,
         rejected_per_second: 0,
+        quarantine_per_second: None,
+        window: TimeWindow::EVERYTHING,
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
     assert!(intake.restore(&state, 0));

@@ -445,6 +445,7 @@ pub(super) fn imbalance(counters: &Counters) -> Vec<String> {
         ("samples without a place", counters.sample_residual()),
         ("samples were dropped for want of room", counters.queue_dropped as i64),
         ("samples were quarantined", counters.quarantined as i64),
+        ("frames were dropped before the quarantine", counters.quarantine_dropped as i64),
         ("frames were refused", counters.rejected_total() as i64),
     ];
     let wrong = figures.into_iter().filter(|(_, figure)| *figure != 0);

@@ -89,6 +89,16 @@ impl Monitor {
         self.learned.is_some()
     }
 
+    /// Whether its warm-up is complete.
+    pub(super) fn is_mature(&self) -> bool {
+        self.learned.as_ref().is_some_and(|learned| learned.is_mature)
+    }
+
+    /// Samples that were learned from.
+    pub(super) fn learned_samples(&self) -> u32 {
+        self.learned.as_ref().map_or(0, |learned| learned.samples)
+    }
+
     /// Whether a state from a file has the shape that the detectors rely on.
     pub(super) fn is_sound(&self) -> bool {
         let baseline = self.learned.as_ref().and_then(|learned| learned.baseline.as_ref());

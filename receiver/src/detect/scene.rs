@@ -17,6 +17,8 @@ pub(super) struct Scene<'a> {
     pub(super) phase: Option<Phase>,
     /// Whole orbits since the satellite was first heard.
     pub(super) orbits: u32,
+    /// The satellite has proven itself.
+    pub(super) is_proven: bool,
     /// Something was switched: jumps mean nothing.
     pub(super) is_switched: bool,
     /// The satellite's mode is detumble.
@@ -46,7 +48,8 @@ pub(super) struct Changes {
 }
 
 impl Scene<'_> {
-    /// Opens an event, if there is room for one more.
+    /// Opens an event, if there is room for one more. Half of the room is for satellites that have
+    /// proven themselves, so that forged ids cannot use up all of it.
     pub(super) fn open(
         &mut self,
         detector: Detector,
@@ -54,7 +57,9 @@ impl Scene<'_> {
         severity: Severity,
         sample: Sample,
     ) -> Option<Event> {
-        if self.changes.open >= self.changes.open_max {
+        let open_max = self.changes.open_max;
+        let open_max = if self.is_proven { open_max } else { open_max.div_ceil(2) };
+        if self.changes.open >= open_max {
             self.changes.counts.refused += 1;
             return None;
         }

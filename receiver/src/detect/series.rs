@@ -43,6 +43,7 @@ impl Series {
             subject: Subject { kind: 0, channel: Some(0) },
             phase: self.orbit.phase(sample.time_us),
             orbits: self.orbit.flown(sample.time_us - first_us),
+            is_proven: true,
             is_switched: false,
             is_tumbling: false,
             fleet_tail: 0.0,

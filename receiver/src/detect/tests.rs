@@ -2,6 +2,7 @@
 
 mod anything;
 mod channel;
+mod forged;
 mod satellites;
 
 /// A number between -1 and 1 that looks drawn, the same for the same `index` (SplitMix64).

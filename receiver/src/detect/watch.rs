@@ -1,5 +1,6 @@
 //! The satellites of one writer, under watch.
 
+mod room;
 mod snapshot;
 
 pub use snapshot::Damage;
@@ -14,6 +15,7 @@ use super::{
     scene::{Changes, Incident, Scene},
 };
 use crate::chunk::{self, Record};
+use room::{Room, Standing};
 
 /// What is looked for, and how much may be spent on it.
 #[derive(Clone, Debug)]
@@ -60,8 +62,8 @@ pub struct WatchCounts {
 pub struct Watch {
     /// By number.
     satellites: Vec<Option<Box<Satellite>>>,
-    /// How many more may get all detectors.
-    room: usize,
+    /// Who has all detectors.
+    room: Room,
     /// Whose samples were looked at last, and of which kinds, one bit each: what is known of them is
     /// most likely in the processor's cache still.
     near: (usize, u8),
@@ -90,6 +92,15 @@ struct Satellite {
     switches: Option<(u8, u8)>,
     excused: u8,
     incident: Incident,
+    /// What it has earned. A snapshot has it beside the satellite.
+    #[serde(skip)]
+    standing: Standing,
+    /// Whether it has all detectors, as far as its rules want them.
+    #[serde(skip)]
+    learns: bool,
+    /// Whether the warm-up of any of its channels is complete.
+    #[serde(skip)]
+    is_warm: bool,
 }
 
 /// One kind of one satellite.
@@ -124,7 +135,7 @@ impl Watch {
         let fleet = KINDS.iter().map(|kind| vec![Fleet::default(); kind.channels]).collect();
         let changes = Changes { open_max, ..Changes::default() };
         let common = Common { settings, station: station.to_owned(), fleet, changes };
-        Self { satellites: Vec::new(), room, near: (0, 0), common }
+        Self { satellites: Vec::new(), room: Room::new(room), near: (0, 0), common }
     }
 
     /// Looks at a sample.
@@ -136,13 +147,21 @@ impl Watch {
         if self.satellites.len() <= number {
             self.satellites.resize_with(number + 1, || None);
         }
-        let Self { satellites, room, near, common } = self;
+        let Self { satellites, room, common, .. } = self;
         let satellite = satellites[number].get_or_insert_with(|| {
-            let learns = *room > 0;
-            *room = room.saturating_sub(1);
+            let learns = room.is_free();
+            if learns {
+                room.give(number);
+            }
             common.changes.counts.limits_only += u64::from(!learns);
             Box::new(Satellite::new(record.spacecraft(), &common.settings, time_us, learns))
         });
+        satellite.standing.hear(record.received_us);
+        if !satellite.learns && (room.is_free() || satellite.standing.is_proven()) {
+            self.admit(number, record.received_us, time_us);
+        }
+        let Self { satellites, near, common, .. } = self;
+        let Some(satellite) = &mut satellites[number] else { return };
         match &record.sample {
             chunk::Sample::Frame(frame) => {
                 if near.0 != number {
@@ -179,6 +198,27 @@ impl Watch {
         }
     }
 
+    /// Gives all detectors to a satellite that has limits only, if there is room or somebody makes
+    /// some. What it learns begins with this sample.
+    #[cold]
+    fn admit(&mut self, number: usize, received_us: i64, time_us: i64) {
+        let Self { satellites, room, common, .. } = self;
+        if !room.is_free() {
+            let Some(other) = room.take_for_proven(satellites, received_us) else { return };
+            if let Some(other) = &mut satellites[other] {
+                other.fit(false, common);
+                common.changes.counts.limits_only += 1;
+            }
+        }
+        room.give(number);
+        if let Some(satellite) = &mut satellites[number] {
+            satellite.fit(true, common);
+            satellite.first_us = time_us;
+            let limits_only = &mut common.changes.counts.limits_only;
+            *limits_only = limits_only.saturating_sub(1);
+        }
+    }
+
     /// Looks for streams that are not heard any more, now (µs since 1970). To be called about once a
     /// second.
     pub fn tick(&mut self, now_us: i64) {
@@ -211,6 +251,13 @@ impl Watch {
         self.common.changes.events.clear();
     }
 
+    /// Whether a satellite has all detectors.
+    #[cfg(test)]
+    pub(super) fn learns(&self, number: u16) -> bool {
+        let satellite = self.satellites.get(usize::from(number)).and_then(Option::as_ref);
+        satellite.is_some_and(|satellite| satellite.learns)
+    }
+
     /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> WatchCounts {
@@ -238,10 +285,43 @@ impl Satellite {
             switches: None,
             excused: 0,
             incident: Incident::default(),
+            standing: Standing::default(),
+            learns,
+            is_warm: false,
         }
     }
 
+    /// Gives it all detectors, or takes them: then what was learned is forgotten, and the events that
+    /// are about it are closed.
+    fn fit(&mut self, learns: bool, common: &mut Common) {
+        let Common { settings, changes, .. } = common;
+        let rules = settings.rules.of(self.spacecraft);
+        for (stream, rules) in self.streams.iter_mut().zip(rules) {
+            for (monitor, rules) in stream.monitors.iter_mut().zip(rules) {
+                for event in monitor.fit(rules, learns) {
+                    let last_us = event.last_us;
+                    changes.close(event, last_us, CloseReason::Restart);
+                }
+            }
+        }
+        self.learns = learns;
+        self.is_warm = self.is_mature();
+    }
+
+    fn monitors(&self) -> impl Iterator<Item = &Monitor> {
+        self.streams.iter().flat_map(|stream| &stream.monitors)
+    }
+
+    fn is_mature(&self) -> bool {
+        self.monitors().any(Monitor::is_mature)
+    }
+
+    fn has_learned(&self) -> bool {
+        self.monitors().any(|monitor| monitor.learned_samples() > 0)
+    }
+
     fn excuse_silence(&mut self, now_us: i64) {
+        self.standing.excuse_silence(now_us);
         for stream in self.streams.iter_mut().filter(|stream| stream.received_us != 0) {
             stream.received_us = now_us;
         }
@@ -302,6 +382,7 @@ impl Satellite {
             subject: Subject { kind: kind as u8, channel: None },
             phase: self.orbit.phase(time_us),
             orbits: self.orbit.flown(time_us - self.first_us),
+            is_proven: self.standing.is_proven(),
             is_switched: self.excused > 0,
             is_tumbling: self.switches.is_some_and(|(mode, _)| mode == DETUMBLE),
             fleet_tail: 0.0,
@@ -317,9 +398,13 @@ impl Satellite {
             scene.subject.channel = Some(channel as u8);
             scene.fleet_tail = fleet.upper_quartile;
             if monitor.take(Sample { time_us, value }, rules, &mut scene) {
-                let natural = monitor.natural_jump();
-                monitor.told = Some(natural);
-                fleet.learn(natural);
+                self.is_warm = true;
+                // Once: a satellite that got its room back is no second one.
+                if monitor.told.is_none() {
+                    let natural = monitor.natural_jump();
+                    monitor.told = Some(natural);
+                    fleet.learn(natural);
+                }
             }
         }
         changes.counts.values += looked_at;
@@ -338,6 +423,7 @@ impl Satellite {
                 subject: Subject { kind: kind as u8, channel: None },
                 phase: None,
                 orbits: 0,
+                is_proven: self.standing.is_proven(),
                 is_switched: false,
                 is_tumbling: false,
                 fleet_tail: 0.0,
@@ -382,7 +468,7 @@ pub fn octets_with_limits_only() -> usize {
 }
 
 /// What a satellite with all detectors costs, at most.
-fn octets_per_satellite() -> usize {
+pub(super) fn octets_per_satellite() -> usize {
     let channels: usize = KINDS.iter().map(|kind| kind.channels).sum();
     octets_with_limits_only() + channels * LEARNED_OCTETS
 }

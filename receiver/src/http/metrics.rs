@@ -73,6 +73,11 @@ impl Collector for Snapshot {
             ("resets", "Reboots of spacecraft", ledger.resets),
             ("kernel_dropped", "Datagrams dropped by the kernel", ledger.kernel_dropped),
             ("quarantined", "Samples set aside", ledger.quarantined),
+            (
+                "quarantine_dropped",
+                "Frames dated outside the window, beyond the quarantine's bound",
+                ledger.quarantine_dropped,
+            ),
             ("committed", "Samples stored", ledger.committed),
             ("batches", "Batches stored, each a transaction", ledger.batches),
             ("http_refused", "HTTP connections beyond the limit", self.http_refused),

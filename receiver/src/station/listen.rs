@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{
         intake::Admission, ledger::Counters, queue::queues, shutdown::running,
-        spacecraft::SpacecraftSet,
+        spacecraft::SpacecraftSet, time_window::TimeWindow,
     };
 
     /// Busy, quiet, and busy again, on one of two sockets and on the other: all of it is taken, also what
@@ -210,6 +210,8 @@ mod tests {
                 sources: Vec::new(),
                 source_rate: None,
                 rejected_per_second: 1,
+                window: TimeWindow::EVERYTHING,
+                quarantine_per_second: Some(100),
             };
             let intake = Intake::new(admission, outlets, counters.clone());
             let address = "127.0.0.1:0".parse().unwrap();

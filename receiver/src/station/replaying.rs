@@ -81,6 +81,9 @@ pub async fn replay(
         sources: options.reception.allow.clone(),
         source_rate: None,
         rejected_per_second: REJECTED_PER_SECOND,
+        window: options.reception.station.window(),
+        // A recording is no stranger, and bounded by its own size.
+        quarantine_per_second: None,
     };
     let intake = Intake::new(admission, outlets.clone(), Arc::clone(&counters));
     let is_stopped = Arc::new(AtomicBool::new(false));

@@ -140,6 +140,7 @@ impl Comparison {
             equal("duplicate", repeats, station.duplicate),
             equal("queue_dropped", 0, station.queue_dropped),
             equal("quarantined", 0, station.quarantined),
+            equal("quarantine_dropped", 0, station.quarantine_dropped),
             equal("pending", 0, station.pending),
         ]);
         match link {
@@ -228,7 +229,7 @@ mod tests {
         "frames": 106, "idle": 0, "rejected": {"too_short": 1, "crc_mismatch": 3},
         "accepted": 100, "json": 0, "recovered": 0, "duplicate": 2, "stale": 0, "missed": 13,
         "late": 3, "lost": 10, "resets": 0, "kernel_dropped": 0, "queue_dropped": 0,
-        "quarantined": 0, "committed": 100, "pending": 0, "streams": [
+        "quarantined": 0, "quarantine_dropped": 0, "committed": 100, "pending": 0, "streams": [
             {"satellite_id": "SAT-01", "apid": 100, "boot_count": 5, "accepted": 90, "missed": 13,
              "late": 3, "duplicate": 2, "stale": 0, "resets": 0},
             {"satellite_id": "SAT-01", "apid": 101, "boot_count": 5, "accepted": 10, "missed": 0,

@@ -25,6 +25,9 @@ pub struct StationReport {
     pub kernel_dropped: u64,
     pub queue_dropped: u64,
     pub quarantined: u64,
+    /// Reports of earlier stations do not have it.
+    #[serde(default)]
+    pub quarantine_dropped: u64,
     pub committed: u64,
     pub pending: u64,
     pub streams: Vec<HeardStream>,
@@ -90,7 +93,13 @@ impl StationReport {
 
     /// How far the samples' identity is from holding: 0.
     pub fn samples_residual(&self) -> i128 {
-        let places = [self.committed, self.pending, self.queue_dropped, self.quarantined];
+        let places = [
+            self.committed,
+            self.pending,
+            self.queue_dropped,
+            self.quarantined,
+            self.quarantine_dropped,
+        ];
         sum(&[self.accepted, self.json, self.recovered]) - sum(&places)
     }
 }

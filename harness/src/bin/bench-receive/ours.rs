@@ -17,6 +17,7 @@ use receiver::shutdown::{Stopper, running};
 use receiver::socket::Socket;
 use receiver::spacecraft::SpacecraftSet;
 use receiver::station::listen;
+use receiver::time_window::TimeWindow;
 
 use crate::cpu;
 use crate::run::{Ended, Receiver};
@@ -56,6 +57,8 @@ impl Ours {
             sources: Vec::new(),
             source_rate: None,
             rejected_per_second: 100,
+            window: TimeWindow::EVERYTHING,
+            quarantine_per_second: Some(100),
         };
         let intake = Intake::new(admission, outlets, Arc::clone(&counters));
         let (stopper, drain) = running(Duration::from_secs(1));

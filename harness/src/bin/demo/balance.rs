@@ -24,6 +24,7 @@ impl Balance<'_> {
         let explained = counters.committed
             + counters.pending
             + counters.quarantined
+            + counters.quarantine_dropped
             + counters.queue_dropped
             + counters.lost;
         (self.truth.generated + self.by_hand()) as i64 - explained as i64
@@ -62,6 +63,7 @@ impl Balance<'_> {
             row("corrupt", counters.corrupt(), "damaged on their way"),
             row("queue_dropped", counters.queue_dropped, "dropped because a queue was full"),
             row("quarantined", counters.quarantined, "set aside"),
+            row("quarantine_dropped", counters.quarantine_dropped, "beyond the quarantine's bound"),
             row("pending", counters.pending, "not stored yet"),
             row("committed", counters.committed, "samples stored, as the station says"),
             row("rows", stored.rows, "in telemetry and attitude, as the database says"),
@@ -74,13 +76,15 @@ impl Balance<'_> {
                 "sample residual",
                 counters.sample_residual(),
                 "accepted + json + recovered \
-                 - (committed + pending + queue_dropped + quarantined)",
+                 - (committed + pending + queue_dropped + quarantined \
+                 + quarantine_dropped)",
             ),
             residual(
                 "unexplained",
                 self.unexplained(),
                 "generated + by hand \
-                 - (committed + pending + quarantined + queue_dropped + lost)",
+                 - (committed + pending + quarantined + quarantine_dropped + queue_dropped \
+                 + lost)",
             ),
             residual("rows missing", self.rows_missing(), "committed - rows"),
             format!(
@@ -115,7 +119,8 @@ mod tests {
             r#"{{"datagrams": 0, "bytes": 0, "frames": {committed}, "idle": 0, "rejected": {{}},
                 "accepted": {committed}, "json": 0, "recovered": 0, "duplicate": 0, "stale": 0,
                 "missed": {lost}, "late": 0, "lost": {lost}, "resets": 0, "kernel_dropped": 0,
-                "queue_dropped": 0, "quarantined": 0, "committed": {committed}, "pending": 0}}"#
+                "queue_dropped": 0, "quarantined": 0, "quarantine_dropped": 0,
+                "committed": {committed}, "pending": 0}}"#
         );
         serde_json::from_str(&text).expect("valid counters")
     }

@@ -296,10 +296,17 @@ fn samples_without_most_channels() {
     assert_eq!(fleet.events().len(), 1);
 }
 
+/// Two samples beyond a limit.
+fn hot(health: &mut Health) {
+    health.battery_temp = quantise::battery_temp(50.0);
+}
+
 #[test]
 fn events_beyond_the_bound_are_refused_and_counted() {
     let mut fleet = Fleet::new(Settings { events_max: 2, ..Settings::default() });
-    let hot = |health: &mut Health| health.battery_temp = quantise::battery_temp(50.0);
+    for _ in 0..180 {
+        [1, 2, 3].into_iter().for_each(|number| fleet.take(number, |_| {}));
+    }
     for number in [1, 2, 3] {
         fleet.take(number, hot);
         fleet.take(number, hot);
@@ -310,6 +317,21 @@ fn events_beyond_the_bound_are_refused_and_counted() {
     // Room again.
     fleet.usual(30);
     fleet.take(3, hot);
+    assert_eq!(fleet.watch.counts().opened, 3);
+}
+
+#[test]
+fn half_of_the_events_are_for_satellites_that_have_proven_themselves() {
+    let mut fleet = Fleet::new(Settings { events_max: 4, ..Settings::default() });
+    fleet.usual(180);
+    for number in 2..=5 {
+        fleet.take(number, hot);
+        fleet.take(number, hot);
+    }
+    let WatchCounts { opened, refused, .. } = fleet.watch.counts();
+    assert_eq!((opened, refused), (2, 2));
+    fleet.take(1, hot);
+    fleet.take(1, hot);
     assert_eq!(fleet.watch.counts().opened, 3);
 }
 

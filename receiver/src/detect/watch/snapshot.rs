@@ -8,6 +8,10 @@
 //! have them, and a satellite or event that cannot be read is skipped and counted; it takes no other
 //! with it.
 //!
+//! Satellites that were restored first do not keep others out: when the memory is full, those with the
+//! least standing get limits only (see [`room`](super::room)). Snapshots of version 1, which had no
+//! standings, are read: the standing of their satellites follows from what was learned.
+//!
 //! Layout, little-endian: [`MAGIC`], version (u32), CRC-32C of the header with zeros here (u32), octets
 //! that follow (u64), their CRC-32C (u32), then the [`Image`] in postcard's format. Version 1 had
 //! satellites and events in one piece, and instead of the channels' names their CRC-32C where the
@@ -20,9 +24,7 @@ mod channels;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use super::{
-    CloseReason, Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Watch,
-};
+use super::{Deserialize, Event, KINDS, Monitor, Satellite, Serialize, Settings, Standing, Watch};
 use crate::queue::{SHARDS, shard_of};
 use channels::Channels;
 
@@ -60,7 +62,7 @@ pub enum Damage {
 struct Image<'a> {
     station: &'a str,
     channels: Channels,
-    /// Each satellite by itself, in postcard's format.
+    /// Each satellite by itself with its standing, in postcard's format.
     satellites: Vec<Vec<u8>>,
     /// Events that have changed and are not stored yet, likewise.
     changes: Vec<Vec<u8>>,
@@ -86,7 +88,7 @@ struct ImageOfVersion1 {
 struct Saved {
     station: String,
     channels: Channels,
-    satellites: Vec<Satellite>,
+    satellites: Vec<(Satellite, Standing)>,
     changes: Vec<Event>,
     /// Satellites and events that cannot be read.
     skipped: usize,
@@ -98,6 +100,11 @@ impl Saved {
         if version == VERSION_1 {
             let image: ImageOfVersion1 = content(body)?;
             let ImageOfVersion1 { station, satellites, changes } = image;
+            let with_standing = |satellite: Satellite| {
+                let standing = satellite.standing_of_version_1();
+                (satellite, standing)
+            };
+            let satellites = satellites.into_iter().map(with_standing).collect();
             return Ok(Self {
                 station,
                 channels: Channels::own(),
@@ -144,7 +151,7 @@ impl Watch {
             channels: Channels::own(),
             satellites: satellites
                 .into_iter()
-                .map(postcard::to_allocvec)
+                .map(|satellite| postcard::to_allocvec(&(satellite, satellite.standing)))
                 .collect::<Result<_, _>>()?,
             changes: changes.into_iter().map(postcard::to_allocvec).collect::<Result<_, _>>()?,
         };
@@ -166,8 +173,11 @@ impl Watch {
         let before = saved.satellites.len() + saved.changes.len();
         let satellites = saved.satellites.into_iter();
         let satellites: Vec<_> = satellites
-            .filter(|satellite| shard_of(satellite.spacecraft) == shard)
-            .filter_map(|satellite| places.satellite(satellite, &self.common.settings))
+            .filter(|(satellite, _)| shard_of(satellite.spacecraft) == shard)
+            .filter_map(|(satellite, standing)| {
+                let satellite = places.satellite(satellite, &self.common.settings)?;
+                Some(Satellite { standing, ..satellite })
+            })
             .collect();
         let changes = saved.changes.into_iter();
         let changes: Vec<_> = changes
@@ -202,19 +212,24 @@ impl Watch {
         if satellites.len() <= number {
             satellites.resize_with(number + 1, || None);
         }
-        let learns = *room > 0;
-        *room = room.saturating_sub(1);
-        let changes = &mut common.changes;
-        changes.counts.limits_only += u64::from(!learns);
-        changes.open += satellite.open_events().count();
-        let rules = common.settings.rules.of(satellite.spacecraft);
-        let kinds = satellite.streams.iter_mut().zip(rules).zip(&mut common.fleet);
-        for ((stream, rules), fleet) in kinds {
-            for ((monitor, rules), fleet) in stream.monitors.iter_mut().zip(rules).zip(fleet) {
-                for event in monitor.fit(rules, learns) {
-                    let last_us = event.last_us;
-                    changes.close(event, last_us, CloseReason::Restart);
-                }
+        satellite.is_warm = satellite.is_mature();
+        if !room.is_free()
+            && satellite.has_learned()
+            && let Some(other) = room.take_below(satellites, satellite.rank())
+            && let Some(other) = &mut satellites[other]
+        {
+            other.fit(false, common);
+            common.changes.counts.limits_only += 1;
+        }
+        let learns = room.is_free();
+        if learns {
+            room.give(number);
+        }
+        common.changes.counts.limits_only += u64::from(!learns);
+        common.changes.open += satellite.open_events().count();
+        satellite.fit(learns, common);
+        for (stream, fleet) in satellite.streams.iter().zip(&mut common.fleet) {
+            for (monitor, fleet) in stream.monitors.iter().zip(fleet) {
                 if let Some(natural) = monitor.told {
                     fleet.learn(natural);
                 }
@@ -227,8 +242,16 @@ impl Watch {
 
 impl Satellite {
     fn is_worth_keeping(&self) -> bool {
-        let mut monitors = self.streams.iter().flat_map(|stream| &stream.monitors);
-        monitors.any(Monitor::learns) || self.open_events().next().is_some()
+        self.monitors().any(Monitor::learns) || self.open_events().next().is_some()
+    }
+
+    fn standing_of_version_1(&self) -> Standing {
+        let samples = self.monitors().map(Monitor::learned_samples).max().unwrap_or_default();
+        let newest = |of: fn(&super::Stream) -> i64| self.streams.iter().map(of).max();
+        let generated_us = newest(|stream| stream.generated_us).unwrap_or_default();
+        let received_us = newest(|stream| stream.received_us).unwrap_or_default();
+        let span_us = generated_us.saturating_sub(self.first_us);
+        Standing::of_earlier_version(samples, span_us, received_us)
     }
 
     fn open_events(&self) -> impl Iterator<Item = &Event> {
