@@ -111,14 +111,12 @@ fn refused_datagrams_that_look_like_records_cost_no_sample() -> Result<()> {
         let segment = segments(&folder.path().join("journal"))?.pop().context("a segment")?;
         let mut octets = fs::read(&segment)?;
         let planted = octets.windows(4).rposition(|four| four == b"OREC").context("planted")?;
-        match damage {
-            "torn" => octets.truncate(planted + 30),
-            _ => {
-                // Somewhere in front of all that was planted: the sample before it.
-                let first =
-                    octets.windows(4).position(|four| four == b"OREC").context("planted")?;
-                octets[first - 3] ^= 1;
-            }
+        if damage == "torn" {
+            octets.truncate(planted + 30);
+        } else {
+            // In front of all that was planted: the record that holds the first of it.
+            let first = octets.windows(4).position(|four| four == b"OREC").context("planted")?;
+            octets[first - 3] ^= 1;
         }
         fs::write(&segment, octets)?;
         cluster().sql(&database, ALLOW)?;

@@ -191,12 +191,30 @@ fn a_lost_segment_header_is_replaced_by_records_that_agree() {
     }
 }
 
+/// Entries as format 1 has them: time of arrival, length (u16) and kind (u8) in front of each.
+fn legacy_entries(entries: &[u8]) -> Vec<u8> {
+    let (mut legacy, mut rest) = (Vec::new(), entries);
+    while let Some((head, tail)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes(*head[8..].first_chunk().unwrap()) as usize;
+        let kind = match head[14] {
+            sample @ 0..0x80 => sample,
+            beside => beside - 0x80 + 2,
+        };
+        legacy.extend_from_slice(&head[..8]);
+        legacy.extend_from_slice(&(length as u16).to_le_bytes());
+        legacy.push(kind);
+        legacy.extend_from_slice(&tail[..length]);
+        rest = &tail[length..];
+    }
+    legacy
+}
+
 /// A segment of the earlier format with three records, of which the middle one holds what was planted.
 fn format1() -> (Vec<u8>, Vec<Range<usize>>) {
     let (own, _) = planted_segment(FIRST);
     let chunks = [chunk(&[0, 1], &[]), chunk(&[2, 3], &plants(&own, FIRST)), chunk(&[4, 5], &[])];
-    let records =
-        chunks.map(|chunk| (chunk.shards(), chunk.samples() as u32, chunk.octets().to_vec()));
+    let records = chunks
+        .map(|chunk| (chunk.shards(), chunk.samples() as u32, legacy_entries(chunk.octets())));
     let segment = format1_segment(77, FIRST, "GS-01", &records);
     let mut ranges = Vec::new();
     let mut start = 128;
