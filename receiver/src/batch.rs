@@ -198,10 +198,10 @@ impl Batch {
             let samples = entry.samples();
             range.samples += samples.cast_signed();
             self.samples += samples;
-            if let Entry::Sample(record) = &entry {
-                if self.named.insert(record.spacecraft()) {
-                    self.newcomers.push(record.spacecraft());
-                }
+            if let Entry::Sample(record) = &entry
+                && self.named.insert(record.spacecraft())
+            {
+                self.newcomers.push(record.spacecraft());
             }
             let is_row = self.rows.push(&entry, form, None);
             met(&entry, if is_row { Put::Row } else { Put::Beside });
