@@ -249,5 +249,5 @@ fn the_layout_is_that_of_version_2() {
     let mut watch = watch(1);
     take(&mut watch, 1, 0, Health::default());
     let (_, octets) = save(&watch).remove(0);
-    assert_eq!((octets[8], octets.len()), (2, 25_937));
+    assert_eq!((octets[8], octets.len()), (2, 25_947));
 }

@@ -133,14 +133,20 @@ impl Reader {
         let (run, is_counted) = (self.run(), self.is_counted(&head));
         let entries = self.view(self.offset, head.octets());
         let entries = entries.and_then(|octets| octets.get(head.head_octets..));
-        let is_whole = entries.is_some_and(|entries| head.is_of(entries));
+        let is_readable = head.format.is_readable();
+        let is_whole = is_readable && entries.is_some_and(|entries| head.is_of(entries));
         if is_whole {
             chunk.fill(head.number, head.samples, entries.unwrap_or_default(), head.format);
             chunk.set_run(run);
             self.pass(&head);
             return Ok(());
         }
-        self.report_damage("a record's checksum is wrong", self.counts_damage);
+        let what = if is_readable {
+            "a record's checksum is wrong"
+        } else {
+            "a record's entries are of a later version; the file is kept"
+        };
+        self.report_damage(what, self.counts_damage);
         self.resync();
         // No other record is at a place where this one has been.
         self.position = self.position.max(head.number + 1);
