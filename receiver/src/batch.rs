@@ -209,7 +209,9 @@ impl Batch {
     /// Whether it has all that it may have.
     #[must_use]
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.samples >= limits.rows_max || self.rows.octets() >= limits.octets_max
+        self.samples >= limits.rows_max
+            || self.rows.octets() >= limits.octets_max
+            || self.rows.slots() >= SLOTS_MAX
     }
 
     /// The time until its first sample has waited long enough; none while it is empty.
@@ -269,6 +271,12 @@ impl Rows {
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.tables.iter().map(CopyBuffer::rows).sum()
+    }
+
+    /// Chunks of hypertables that samples go to.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.tables.iter().map(CopyBuffer::slots).sum()
     }
 
     /// Octets of all of them.
@@ -367,6 +375,9 @@ fn us(duration: Duration) -> i64 {
 /// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
 /// rows of one satellite each, and cost the more for a row the fewer they have.
 pub const ROWS_MAX: u32 = 50_000;
+/// Chunks of hypertables that a batch may touch before it is closed. One that is not there yet takes
+/// some 10 ms to make, and whoever needs another one waits for that until the end of the transaction.
+const SLOTS_MAX: usize = 64;
 /// A batch of refused frames has few rows, and long ones.
 const OCTETS_MAX: usize = 8 << 20;
 /// No row of a sample is longer.

@@ -101,7 +101,12 @@ pub async fn run(
         drain: drain.clone(),
         state: folder,
     };
-    let attended = tokio::spawn(database::attend(options.clone(), known, Arc::clone(&readiness)));
+    let seen = database::Seen {
+        known_events: known,
+        counters: Arc::clone(&counters),
+        readiness: Arc::clone(&readiness),
+    };
+    let attended = tokio::spawn(database::attend(options.clone(), seen));
     let spacecraft = options.reception.spacecraft.unwrap_or_else(SpacecraftSet::all);
     let admission = Admission {
         spacecraft: spacecraft.clone(),
