@@ -481,4 +481,30 @@ mod tests {
         assert_eq!(batch.due_in(&limits, now), Some(age_max));
         assert_eq!(batch.due_in(&limits, now + age_max), Some(Duration::ZERO));
     }
+
+    #[test]
+    fn many_chunks_of_hypertables_close_it() {
+        const SLOT_US: i64 = 6 * 3_600 * 1_000_000;
+        let slots = SLOTS_MAX as i64;
+        let far = Duration::from_secs(86_400 * 365);
+        let form = Form { window: TimeWindow { past: far, future: far }, ..form() };
+        let limits = Limits::new(ROWS_MAX, Duration::from_secs(1));
+        let mut batch = Batch::new(u64::MAX);
+        let push = |batch: &mut Batch, place, times: &mut dyn Iterator<Item = i64>| {
+            let samples: Vec<_> = times.map(|time_us| (1, time_us)).collect();
+            let mut chunk = chunk(&samples);
+            chunk.number(place);
+            batch.push(&chunk, &form, Instant::now(), |_, _| {});
+        };
+        // Back and forth within one less than it may have.
+        let times = (0..slots - 1).chain((0..slots - 1).rev());
+        push(&mut batch, 0, &mut times.map(|slot| slot * SLOT_US + 7));
+        assert_eq!(batch.rows.slots(), SLOTS_MAX - 1);
+        assert!(!batch.is_full(&limits));
+        push(&mut batch, 1, &mut [-1, SLOT_US - 1].into_iter());
+        assert_eq!(batch.rows.slots(), SLOTS_MAX);
+        assert!(batch.is_full(&limits));
+        batch.advance();
+        assert!(batch.rows.slots() == 0 && !batch.is_full(&limits));
+    }
 }

@@ -78,17 +78,33 @@ async fn probe_for_ever(config: &Address, readiness: &Readiness) {
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes
 /// client and server many times as much.
 async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
-    if let Some(lookout) = kept.take() {
-        match timeout(KEPT_TIMEOUT, lookout.check()).await {
-            Err(_) | Ok(Err(schema::Error::Database(_))) => {}
-            Ok(checked) => {
-                *kept = Some(lookout);
-                return checked;
-            }
+    let (lookout, checked) = match kept.take() {
+        Some(lookout) => {
+            let checked = timeout(KEPT_TIMEOUT, lookout.check()).await;
+            (Some(lookout), checked.unwrap_or(Err(schema::Error::Silent)))
         }
-    }
-    let lookout = kept.insert(Lookout::connect(config).await?);
-    lookout.check().await
+        None => (None, Err(schema::Error::Silent)),
+    };
+    let (lookout, checked) = match (lookout, checked) {
+        (Some(lookout), checked) if !matches!(&checked, Err(error) if is_of_session(error)) => {
+            (lookout, checked)
+        }
+        (lookout, _) => {
+            drop(lookout);
+            let lookout = Lookout::connect(config).await?;
+            let checked = lookout.check().await;
+            (lookout, checked)
+        }
+    };
+    *kept = Some(lookout);
+    checked
+}
+
+/// Whether a new session may find it otherwise: the connection is lost, or has a setting from the
+/// time when it was made.
+fn is_of_session(error: &schema::Error) -> bool {
+    use schema::Error::{Database, Obstacle, Silent};
+    matches!(error, Database(_) | Silent | Obstacle(_))
 }
 
 /// Says when a writer stores nothing although samples wait for it.

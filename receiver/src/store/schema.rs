@@ -115,7 +115,11 @@ async fn apply(
     client.batch_execute(NO_LIMITS).await?;
     // Two at once would make the same objects; the lock goes with the connection.
     client.execute("SELECT pg_advisory_lock(hashtext('orbitstream migrate'))", &[]).await?;
-    let tables = Tables::find(client).await?.transpose()?;
+    let tables = match Tables::find(client).await?.transpose() {
+        // It makes its own, as if there were no others.
+        Err(Obstacle::Elsewhere(_)) => None,
+        found => found?,
+    };
     let found = match &tables {
         Some(tables) => {
             tables.check_restoring(client).await??;

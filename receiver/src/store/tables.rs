@@ -30,6 +30,12 @@ pub enum Obstacle {
          database's address, as options=-csearch_path=SCHEMA"
     )]
     Ambiguous(String),
+    /// An installation in a schema that nobody has named.
+    #[error(
+        "the OrbitStream tables are in another schema ({0}) than search_path leads to: name it in the \
+         database's address, as options=-csearch_path=SCHEMA"
+    )]
+    Elsewhere(String),
     /// Between `timescaledb_pre_restore()` and `timescaledb_post_restore()`: rows would go where no
     /// query looks.
     #[error(
@@ -205,16 +211,20 @@ impl Traits<'_> {
     }
 }
 
-/// Which of the schemas with tables is meant: the one in `search_path`, else the only one there is.
-fn choose(mut found: Vec<(Tables, bool)>) -> Option<Result<Tables, Obstacle>> {
-    if found.iter().any(|(_, is_in_path)| *is_in_path) {
-        found.retain(|(_, is_in_path)| *is_in_path);
+/// Which of the schemas with tables is meant: the one in `search_path`.
+fn choose(found: Vec<(Tables, bool)>) -> Option<Result<Tables, Obstacle>> {
+    let names = |found: &[(Tables, bool)]| {
+        let names: Vec<_> = found.iter().map(|(tables, _)| &*tables.quoted).collect();
+        names.join(", ")
+    };
+    let (mut in_path, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, is_in_path)| *is_in_path);
+    match (in_path.len(), others.len()) {
+        (0, 0) => None,
+        (0, _) => Some(Err(Obstacle::Elsewhere(names(&others)))),
+        (1, _) => in_path.pop().map(|(tables, _)| Ok(tables)),
+        _ => Some(Err(Obstacle::Ambiguous(names(&in_path)))),
     }
-    if found.len() > 1 {
-        let all: Vec<_> = found.iter().map(|(tables, _)| &*tables.quoted).collect();
-        return Some(Err(Obstacle::Ambiguous(all.join(", "))));
-    }
-    found.pop().map(|(tables, _)| Ok(tables))
 }
 
 /// All that a batch writes to.
@@ -305,18 +315,18 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_in_the_search_path_is_meant_else_the_only_one() {
+    fn the_schema_in_the_search_path_is_meant() {
         let chosen = |found: &[(&str, bool)]| {
             let found = found.iter().map(|&(name, is_in_path)| (tables(name), is_in_path));
             choose(found.collect()).map(|chosen| chosen.map(|tables| tables.schema))
         };
         assert_eq!(chosen(&[]), None);
-        assert_eq!(chosen(&[("a", false)]), Some(Ok("a".into())));
+        let elsewhere = |names: &str| Some(Err(Obstacle::Elsewhere(names.into())));
+        assert_eq!(chosen(&[("a", false)]), elsewhere("a"));
+        assert_eq!(chosen(&[("a", false), ("b", false)]), elsewhere("a, b"));
         assert_eq!(chosen(&[("a", false), ("public", true)]), Some(Ok("public".into())));
-        let several = Some(Err(Obstacle::Ambiguous("a, public".into())));
-        assert_eq!(chosen(&[("a", true), ("public", true)]), several);
-        assert_eq!(chosen(&[("a", false), ("public", false)]), several);
-        assert_eq!(chosen(&[("a", true), ("b", false), ("public", false)]), Some(Ok("a".into())));
+        let ambiguous = Some(Err(Obstacle::Ambiguous("a, public".into())));
+        assert_eq!(chosen(&[("a", true), ("b", false), ("public", true)]), ambiguous);
     }
 
     #[test]
