@@ -129,7 +129,8 @@ fn a_read_only_database_is_said_before_and_after_samples_come() -> Result<()> {
     wait_until(&mut ground.station, 503, "(SQLSTATE 25006)")?;
     thread::sleep(Duration::from_secs(1));
     assert_eq!(ground.station.counters()?.pending, SATELLITES);
-    cluster().sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only"))?;
+    cluster()
+        .sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only"))?;
     wait_until(&mut ground.station, 200, "ready")?;
     ground.station.wait_until_quiet()?;
     assert_eq!(ground.stop()?.committed, 2 * SATELLITES);
@@ -143,16 +144,21 @@ fn what_the_server_refuses_is_said_in_its_own_words() -> Result<()> {
     ground.station.wait_until_quiet()?;
     // As the server does when its disk is full.
     ground.sql(
-        "CREATE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS $$
+        "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
              RAISE EXCEPTION E'could not extend file \"base/1\":\\n no space'
                  USING ERRCODE = 'disk_full';
          END $$;
-         CREATE TRIGGER full BEFORE INSERT ON telemetry FOR EACH ROW EXECUTE FUNCTION full()",
+         CREATE TRIGGER disk_full BEFORE INSERT ON telemetry FOR EACH ROW
+         EXECUTE FUNCTION disk_full()",
     )?;
     post_all(&ground.station)?;
-    wait_until(&mut ground.station, 503, "could not extend file \"base/1\":  no space (SQLSTATE 53100)")?;
-    ground.sql("DROP TRIGGER full ON telemetry")?;
+    wait_until(
+        &mut ground.station,
+        503,
+        "could not extend file \"base/1\":  no space (SQLSTATE 53100)",
+    )?;
+    ground.sql("DROP TRIGGER disk_full ON telemetry")?;
     wait_until(&mut ground.station, 200, "ready")?;
     ground.station.wait_until_quiet()?;
     assert_eq!(ground.stop()?.committed, 2 * SATELLITES);
@@ -172,8 +178,7 @@ fn what_is_committed_outlives_a_crash_of_a_server_that_does_not_wait_for_its_dis
     let url = cluster.url("orbitstream");
     let folder = tempfile::tempdir()?;
     let options = ["--migrate", "--writers", "2"];
-    let mut station =
-        harness::Station::start(&url, folder.path(), support::ports(), &options)?;
+    let mut station = harness::Station::start(&url, folder.path(), support::ports(), &options)?;
     assert_eq!(cluster.sql("orbitstream", "SHOW synchronous_commit")?, "off");
     let mut sent = 0;
     for _ in 0..3 {

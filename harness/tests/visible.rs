@@ -163,9 +163,8 @@ fn a_table_that_hides_rows_is_said_and_everything_kept() -> Result<()> {
 fn two_installations_in_the_search_path_are_not_guessed_between() -> Result<()> {
     let ground = Ground::start(Tables::Plain, &[])?;
     ground.sql("CREATE SCHEMA other")?;
-    let url = |path: &str| {
-        format!("{}?options=-csearch_path%3D{path}", cluster().url(&ground.database))
-    };
+    let url =
+        |path: &str| format!("{}?options=-csearch_path%3D{path}", cluster().url(&ground.database));
     harness::Station::migrate(&url("other"), &["--timescaledb", "false"])?;
     // Each station stores where its path leads.
     let folder = tempfile::tempdir()?;

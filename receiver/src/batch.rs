@@ -375,8 +375,10 @@ fn us(duration: Duration) -> i64 {
 /// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
 /// rows of one satellite each, and cost the more for a row the fewer they have.
 pub const ROWS_MAX: u32 = 50_000;
-/// Chunks of hypertables that a batch may touch before it is closed. One that is not there yet takes
-/// some 10 ms to make, and whoever needs another one waits for that until the end of the transaction.
+/// Chunks of hypertables that a batch may touch before it is closed; one chunk of samples more brings
+/// no more than twice as many as that. A chunk that is not there yet takes some 10 ms to make, and
+/// whoever needs another one waits for that until the end of the transaction; and each takes some of
+/// the server's locks.
 const SLOTS_MAX: usize = 64;
 /// A batch of refused frames has few rows, and long ones.
 const OCTETS_MAX: usize = 8 << 20;
@@ -484,7 +486,7 @@ mod tests {
 
     #[test]
     fn many_chunks_of_hypertables_close_it() {
-        const SLOT_US: i64 = 6 * 3_600 * 1_000_000;
+        use crate::chunk::SLOT_US;
         let slots = SLOTS_MAX as i64;
         let far = Duration::from_secs(86_400 * 365);
         let form = Form { window: TimeWindow { past: far, future: far }, ..form() };

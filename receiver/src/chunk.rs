@@ -29,6 +29,12 @@ use crate::{
 /// between the socket and the writer.
 pub const CHUNK_OCTETS: usize = 32 * 1_024;
 
+/// The chunks of the samples' hypertables are 6 hours long (`schema`, V1), and begin with the day.
+pub(crate) const SLOT_US: i64 = 6 * 3_600 * 1_000_000;
+
+/// Slots of time in which the samples of one chunk may lie.
+const SLOTS_MAX: usize = 64;
+
 /// A buffer of entries, all for one writer.
 pub struct Chunk {
     octets: Vec<u8>,
@@ -43,6 +49,16 @@ pub struct Chunk {
     state: Option<Vec<u8>>,
     /// Whether it was read from the journal, and is of no pool.
     is_copy: bool,
+    slots: Slots,
+}
+
+/// The slots of [`SLOT_US`] in which samples lie, [`SLOTS_MAX`] at most: a chunk is stored as a whole,
+/// and so is all that a hypertable needs for it.
+struct Slots {
+    /// Where the slot of the last sample begins.
+    start_us: i64,
+    starts_us: [i64; SLOTS_MAX],
+    count: usize,
 }
 
 /// What a writer stores.
@@ -85,6 +101,7 @@ impl Chunk {
             number: 0,
             state: None,
             is_copy: false,
+            slots: Slots::new(),
         }
     }
 
@@ -169,7 +186,8 @@ impl Chunk {
     #[inline]
     pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
         let shard = shard_of(frame.spacecraft());
-        let is_pushed = self.push(shard, received_us, TAG_FRAME, frame.octets());
+        let is_pushed = self.slots.admit(frame.time().unix_us())
+            && self.push(shard, received_us, TAG_FRAME, frame.octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
@@ -177,7 +195,8 @@ impl Chunk {
     /// Appends a sparse sample; false, and nothing done, when it has no room.
     pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
         let shard = shard_of(sample.spacecraft);
-        let is_pushed = self.push(shard, received_us, TAG_SPARSE, &sample.to_octets());
+        let is_pushed = self.slots.admit(sample.time_us)
+            && self.push(shard, received_us, TAG_SPARSE, &sample.to_octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
@@ -223,8 +242,37 @@ impl Chunk {
 
     fn clear(&mut self) {
         self.octets.clear();
+        self.slots.clear();
         (self.samples, self.shards) = (0, 0);
         self.state = None;
+    }
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self { start_us: i64::MAX, starts_us: [0; SLOTS_MAX], count: 0 }
+    }
+
+    fn clear(&mut self) {
+        (self.start_us, self.count) = (i64::MAX, 0);
+    }
+
+    /// Whether there is room for the slot of a sample of this time, which has it from then on.
+    #[inline]
+    fn admit(&mut self, time_us: i64) -> bool {
+        let is_same = time_us.wrapping_sub(self.start_us).cast_unsigned() < SLOT_US.cast_unsigned();
+        is_same || self.admit_other(time_us)
+    }
+
+    fn admit_other(&mut self, time_us: i64) -> bool {
+        let start_us = time_us.saturating_sub(time_us.rem_euclid(SLOT_US));
+        if !self.starts_us[..self.count].contains(&start_us) {
+            let Some(slot) = self.starts_us.get_mut(self.count) else { return false };
+            *slot = start_us;
+            self.count += 1;
+        }
+        self.start_us = start_us;
+        true
     }
 }
 

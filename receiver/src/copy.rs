@@ -13,7 +13,7 @@ use protocol::{
 use bytes::Bytes;
 
 use crate::{
-    chunk::{Record, Sample},
+    chunk::{Record, SLOT_US, Sample},
     spacecraft::by_spacecraft,
 };
 
@@ -309,8 +309,6 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const LENGTH_OCTETS: usize = 4;
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
-/// The chunks of the samples' hypertables are 6 hours long (`schema`, V1), and begin with the day.
-const SLOT_US: i64 = 6 * 3_600 * 1_000_000;
 /// 2000-01-01T00:00:00Z.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 

@@ -231,9 +231,8 @@ mod tests {
     fn progress_is_missed_after_ten_seconds_and_the_age_of_a_batch() {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
-        let stalled = |waited, samples| {
-            Some(Stalled { waited: Duration::from_secs(waited), samples })
-        };
+        let stalled =
+            |waited, samples| Some(Stalled { waited: Duration::from_secs(waited), samples });
         let mut progress = Progress::new(Duration::from_secs(2));
         for (second, stored, waiting, expected) in [
             // Nothing waits, for however long.

@@ -151,9 +151,9 @@ impl Error {
     #[must_use]
     pub fn is_brief(&self) -> bool {
         match self {
-            Self::Database(_) => self.sqlstate().is_none_or(|code| {
-                BRIEF_CLASSES.iter().any(|class| code.starts_with(class))
-            }),
+            Self::Database(_) => self
+                .sqlstate()
+                .is_none_or(|code| BRIEF_CLASSES.iter().any(|class| code.starts_with(class))),
             Self::Unreachable(_) | Self::Silent | Self::Unchecked | Self::OutOfTime => true,
             _ => false,
         }

@@ -29,8 +29,7 @@ pub enum Side {
 pub const SIDES: usize = 4;
 
 /// Their names, in the order of [`Side`].
-pub const TABLES: [&str; SIDES] =
-    ["quarantine", "link_health", "station_health", "rejected_frame"];
+pub const TABLES: [&str; SIDES] = ["quarantine", "link_health", "station_health", "rejected_frame"];
 
 /// The COPY statements of these tables in a schema, whose name is quoted where it needs to be.
 #[must_use]

@@ -65,9 +65,9 @@ impl Tables {
         client: &impl GenericClient,
     ) -> Result<Option<Result<Self, Obstacle>>, tokio_postgres::Error> {
         let rows = client.query(FIND, &[]).await?;
-        let found = rows.iter().map(|row| {
-            (Self { schema: row.get(0), quoted: row.get(1) }, row.get::<_, bool>(2))
-        });
+        let found = rows
+            .iter()
+            .map(|row| (Self { schema: row.get(0), quoted: row.get(1) }, row.get::<_, bool>(2)));
         Ok(choose(found.collect()))
     }
 
