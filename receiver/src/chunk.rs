@@ -482,4 +482,22 @@ mod tests {
         assert!(pool.take().is_some() && pool.take().is_some());
         assert!(pool.take().is_none());
     }
+
+    #[test]
+    fn samples_of_many_days_have_no_room_in_one_chunk() {
+        let spacecraft = SpacecraftId::new(1).unwrap();
+        let mut chunk = Chunk::new();
+        let push = |chunk: &mut Chunk, slot: i64| {
+            let time_us = slot.saturating_mul(SLOT_US).saturating_add(7);
+            chunk.push_sparse(&Sparse::new(&protocol::health::KIND, spacecraft, time_us), 7)
+        };
+        let slots = SLOTS_MAX as i64;
+        for slot in (1 - slots..=0).chain((1 - slots..=0).rev()) {
+            assert!(push(&mut chunk, slot), "{slot}");
+        }
+        assert!(!push(&mut chunk, 1) && push(&mut chunk, 0) && push(&mut chunk, -5));
+        assert_eq!(chunk.samples(), 2 * SLOTS_MAX as u64 + 2);
+        chunk.clear();
+        assert!([1, i64::MAX, i64::MIN, 0].into_iter().all(|slot| push(&mut chunk, slot)));
+    }
 }
