@@ -57,8 +57,8 @@ pub struct Chunk {
 struct Slots {
     /// Where the slot of the last sample begins.
     start_us: i64,
-    starts_us: [i64; SLOTS_MAX],
-    count: usize,
+    /// Where each of them begins. Its memory stays with the chunk.
+    starts_us: Vec<i64>,
 }
 
 /// What a writer stores.
@@ -250,11 +250,12 @@ impl Chunk {
 
 impl Slots {
     fn new() -> Self {
-        Self { start_us: i64::MAX, starts_us: [0; SLOTS_MAX], count: 0 }
+        Self { start_us: i64::MAX, starts_us: Vec::new() }
     }
 
     fn clear(&mut self) {
-        (self.start_us, self.count) = (i64::MAX, 0);
+        self.start_us = i64::MAX;
+        self.starts_us.clear();
     }
 
     /// Whether there is room for the slot of a sample of this time, which has it from then on.
@@ -266,10 +267,11 @@ impl Slots {
 
     fn admit_other(&mut self, time_us: i64) -> bool {
         let start_us = time_us.saturating_sub(time_us.rem_euclid(SLOT_US));
-        if !self.starts_us[..self.count].contains(&start_us) {
-            let Some(slot) = self.starts_us.get_mut(self.count) else { return false };
-            *slot = start_us;
-            self.count += 1;
+        if !self.starts_us.contains(&start_us) {
+            if self.starts_us.len() == SLOTS_MAX {
+                return false;
+            }
+            self.starts_us.push(start_us);
         }
         self.start_us = start_us;
         true
