@@ -99,7 +99,9 @@ impl Tables {
             }
             let shown = format!("{}.{}", self.quoted, row.get::<_, &str>("name"));
             let Some(oid) = row.get("oid") else {
-                return Ok(Err(Obstacle::Hidden(format!("there is no table {shown}"))));
+                return Ok(Err(Obstacle::Hidden(format!(
+                    "there is no table {shown} (SQLSTATE 42P01)"
+                ))));
             };
             let traits = Traits {
                 kind: row.get("kind"),
