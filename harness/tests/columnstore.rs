@@ -141,7 +141,7 @@ const MAKE_CHUNK_AND_WAIT: &str = "
             PERFORM pg_sleep(0.05), pg_stat_clear_snapshot();
             IF EXISTS (SELECT FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'
-                         AND query LIKE 'COPY telemetry%') THEN
+                         AND query LIKE 'COPY public.telemetry %') THEN
                 RETURN;
             END IF;
         END LOOP;

@@ -48,7 +48,7 @@ async fn store_both_ways(url: &str, kind: &Kind, twin: &str) -> Result<()> {
 
     let mut rows = CopyBuffer::new();
     records().for_each(|record| rows.push(&record, STATION));
-    let sink = client.copy_in(&telemetry_copy(kind)).await?;
+    let sink = client.copy_in(&telemetry_copy(kind, "public")).await?;
     tokio::pin!(sink);
     let stream: Vec<_> = rows.by_satellite().pieces().collect();
     let stream = [&*stream.concat(), &[0xFF, 0xFF]].concat();

@@ -113,13 +113,14 @@ fn options_files_and_urls() -> Result<()> {
 #[test]
 fn a_database_that_does_not_come_leaves_what_came_in_the_journal() -> Result<()> {
     let nobody = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-    for url in [
-        format!("postgres://x@127.0.0.1:{nobody}/x"),
-        cluster().url("no_such_database"),
-        cluster().url_as("orbitstream", Some("wrong"), "postgres"),
+    for (url, said) in [
+        (format!("postgres://x@127.0.0.1:{nobody}/x"), "database unreachable"),
+        // Where the server answers, these are its own words.
+        (cluster().url("no_such_database"), "does not exist (SQLSTATE 3D000)"),
+        (cluster().url_as("orbitstream", Some("wrong"), "postgres"), "(SQLSTATE 28P01)"),
     ] {
         let options = ["--drain-timeout", "1s"];
-        let (station, _folder) = unready(&url, &options, "database unreachable")?;
+        let (station, _folder) = unready(&url, &options, said)?;
         assert_eq!(station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
         let counters = station.stop()?;
         assert_eq!((counters.json, counters.committed, counters.pending), (1, 0, 1));

@@ -31,7 +31,7 @@ impl Writer {
 
     fn positions(&mut self) -> Result<Vec<i64>> {
         let positions = self.runtime.block_on(self.store.positions(&who()))?;
-        Ok(positions.into())
+        Ok(positions.map(Option::unwrap_or_default).into())
     }
 
     /// Far longer than a batch takes, and shorter than the server lets an idle transaction be.

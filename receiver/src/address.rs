@@ -22,7 +22,7 @@ use std::{error::Error as _, fmt, future::Future, io, path::PathBuf, pin::Pin, s
 
 use rustls::CertificateError;
 use tokio_postgres::{
-    Client, Config, Error,
+    CancelToken, Client, Config, Error,
     config::{Host, SslMode},
     error::SqlState,
 };
@@ -104,6 +104,12 @@ impl Address {
         // As libpq does: a server may take this user without TLS only.
         let mut config = config.clone();
         connect(config.ssl_mode(SslMode::Disable), self.tls.clone()).await.map_err(|_| error)
+    }
+
+    /// Asks the server to cancel what the connection of this token waits for, over a short connection
+    /// of its own, with TLS as that one has it. Whether it was cancelled shows there.
+    pub async fn cancel(&self, token: &CancelToken) -> Result<(), Error> {
+        token.cancel_query(self.tls.clone()).await
     }
 }
 

@@ -254,7 +254,9 @@ impl Batch {
     /// Whether it has all that it may have.
     #[must_use]
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.samples >= limits.rows_max || self.rows.octets() >= limits.octets_max
+        self.samples >= limits.rows_max
+            || self.rows.octets() >= limits.octets_max
+            || self.rows.slots() >= SLOTS_MAX
     }
 
     /// The time until its first sample has waited long enough; none while it is empty.
@@ -315,6 +317,12 @@ impl Rows {
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.tables.iter().map(CopyBuffer::rows).sum()
+    }
+
+    /// Chunks of hypertables that samples go to.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.tables.iter().map(CopyBuffer::slots).sum()
     }
 
     /// Octets of all of them.
@@ -404,6 +412,11 @@ pub const UNDECODABLE: &str = "undecodable";
 /// Rows of a batch, unless somebody wants it otherwise: the columnstore's segments have up to 1,000
 /// rows of one satellite each, and cost the more for a row the fewer they have.
 pub const ROWS_MAX: u32 = 50_000;
+/// Chunks of hypertables that a batch may touch before it is closed; one chunk of samples more brings
+/// no more than twice as many as that. A chunk that is not there yet takes some 10 ms to make, and
+/// whoever needs another one waits for that until the end of the transaction; and each takes some of
+/// the server's locks.
+const SLOTS_MAX: usize = 64;
 /// A batch of refused frames has few rows, and long ones.
 const OCTETS_MAX: usize = 8 << 20;
 /// No row of a sample is longer.
@@ -506,5 +519,31 @@ mod tests {
         assert!(batch.is_full(&limits));
         assert_eq!(batch.due_in(&limits, now), Some(age_max));
         assert_eq!(batch.due_in(&limits, now + age_max), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn many_chunks_of_hypertables_close_it() {
+        use crate::chunk::SLOT_US;
+        let slots = SLOTS_MAX as i64;
+        let far = Duration::from_secs(86_400 * 365);
+        let form = Form { window: TimeWindow { past: far, future: far }, ..form() };
+        let limits = Limits::new(ROWS_MAX, Duration::from_secs(1));
+        let mut batch = Batch::new(u64::MAX);
+        let push = |batch: &mut Batch, place, times: &mut dyn Iterator<Item = i64>| {
+            let samples: Vec<_> = times.map(|time_us| (1, time_us)).collect();
+            let mut chunk = chunk(&samples);
+            chunk.number(place);
+            batch.push(&chunk, &form, Instant::now(), |_, _| {});
+        };
+        // Back and forth within one less than it may have.
+        let times = (0..slots - 1).chain((0..slots - 1).rev());
+        push(&mut batch, 0, &mut times.map(|slot| slot * SLOT_US + 7));
+        assert_eq!(batch.rows.slots(), SLOTS_MAX - 1);
+        assert!(!batch.is_full(&limits));
+        push(&mut batch, 1, &mut [-1, SLOT_US - 1].into_iter());
+        assert_eq!(batch.rows.slots(), SLOTS_MAX);
+        assert!(batch.is_full(&limits));
+        batch.advance();
+        assert!(batch.rows.slots() == 0 && !batch.is_full(&limits));
     }
 }

@@ -33,6 +33,12 @@ pub const CHUNK_OCTETS: usize = 32 * 1_024;
 /// The longest entries that a record of the journal holds.
 pub const RECORD_ENTRIES_OCTETS_MAX: usize = CHUNK_OCTETS;
 
+/// The chunks of the samples' hypertables are 6 hours long (`schema`, V1), and begin with the day.
+pub(crate) const SLOT_US: i64 = 6 * 3_600 * 1_000_000;
+
+/// Slots of time in which the samples of one chunk may lie.
+const SLOTS_MAX: usize = 64;
+
 /// A buffer of entries, all for one writer.
 pub struct Chunk {
     octets: Vec<u8>,
@@ -51,6 +57,16 @@ pub struct Chunk {
     is_copy: bool,
     /// The run that wrote it to the journal, if one did.
     run: Option<i64>,
+    slots: Slots,
+}
+
+/// The slots of [`SLOT_US`] in which samples lie, [`SLOTS_MAX`] at most: a chunk is stored as a whole,
+/// and so is all that a hypertable needs for it.
+struct Slots {
+    /// Where the slot of the last sample begins.
+    start_us: i64,
+    /// Where each of them begins. Its memory stays with the chunk.
+    starts_us: Vec<i64>,
 }
 
 impl Chunk {
@@ -67,6 +83,7 @@ impl Chunk {
             state: None,
             is_copy: false,
             run: None,
+            slots: Slots::new(),
         }
     }
 
@@ -170,7 +187,8 @@ impl Chunk {
     #[inline]
     pub fn push_frame(&mut self, frame: &Telemetry<'_>, received_us: i64) -> bool {
         let spacecraft = frame.spacecraft().number();
-        let is_pushed = self.push(spacecraft, received_us, FRAME, frame.octets());
+        let is_pushed = self.slots.admit(frame.time().unix_us())
+            && self.push(spacecraft, received_us, FRAME, frame.octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
@@ -178,7 +196,8 @@ impl Chunk {
     /// Appends a sparse sample; false, and nothing done, when it has no room.
     pub fn push_sparse(&mut self, sample: &Sparse, received_us: i64) -> bool {
         let spacecraft = sample.spacecraft.number();
-        let is_pushed = self.push(spacecraft, received_us, SPARSE, &sample.to_octets());
+        let is_pushed = self.slots.admit(sample.time_us)
+            && self.push(spacecraft, received_us, SPARSE, &sample.to_octets());
         self.samples += u64::from(is_pushed);
         is_pushed
     }
@@ -229,9 +248,40 @@ impl Chunk {
 
     fn clear(&mut self) {
         self.octets.clear();
+        self.slots.clear();
         (self.samples, self.shards) = (0, 0);
         (self.state, self.run) = (None, None);
         self.format = EntryFormat::current();
+    }
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self { start_us: i64::MAX, starts_us: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.start_us = i64::MAX;
+        self.starts_us.clear();
+    }
+
+    /// Whether there is room for the slot of a sample of this time, which has it from then on.
+    #[inline]
+    fn admit(&mut self, time_us: i64) -> bool {
+        let is_same = time_us.wrapping_sub(self.start_us).cast_unsigned() < SLOT_US.cast_unsigned();
+        is_same || self.admit_other(time_us)
+    }
+
+    fn admit_other(&mut self, time_us: i64) -> bool {
+        let start_us = time_us.saturating_sub(time_us.rem_euclid(SLOT_US));
+        if !self.starts_us.contains(&start_us) {
+            if self.starts_us.len() == SLOTS_MAX {
+                return false;
+            }
+            self.starts_us.push(start_us);
+        }
+        self.start_us = start_us;
+        true
     }
 }
 
@@ -343,5 +393,23 @@ mod tests {
         pool.give_back(second);
         assert!(pool.take().is_some() && pool.take().is_some());
         assert!(pool.take().is_none());
+    }
+
+    #[test]
+    fn samples_of_many_days_have_no_room_in_one_chunk() {
+        let spacecraft = SpacecraftId::new(1).unwrap();
+        let mut chunk = Chunk::new();
+        let push = |chunk: &mut Chunk, slot: i64| {
+            let time_us = slot.saturating_mul(SLOT_US).saturating_add(7);
+            chunk.push_sparse(&Sparse::new(&protocol::health::KIND, spacecraft, time_us), 7)
+        };
+        let slots = SLOTS_MAX as i64;
+        for slot in (1 - slots..=0).chain((1 - slots..=0).rev()) {
+            assert!(push(&mut chunk, slot), "{slot}");
+        }
+        assert!(!push(&mut chunk, 1) && push(&mut chunk, 0) && push(&mut chunk, -5));
+        assert_eq!(chunk.samples(), 2 * SLOTS_MAX as u64 + 2);
+        chunk.clear();
+        assert!([1, i64::MAX, i64::MIN, 0].into_iter().all(|slot| push(&mut chunk, slot)));
     }
 }

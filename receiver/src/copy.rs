@@ -3,7 +3,7 @@
 
 pub mod side;
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use protocol::{
     Kind,
@@ -13,7 +13,7 @@ use protocol::{
 use bytes::Bytes;
 
 use crate::{
-    chunk::{Record, Sample},
+    chunk::{Record, SLOT_US, Sample},
     spacecraft::by_spacecraft,
 };
 
@@ -25,6 +25,9 @@ pub struct CopyBuffer {
     samples: Vec<Row>,
     /// The first and the last time of a sample, in µs since 1970.
     times_us: Option<(i64, i64)>,
+    /// The [`SLOT_US`] in which samples lie, and that of the last one.
+    slots: BTreeSet<i64>,
+    slot: Option<i64>,
 }
 
 /// A row's place, and what it is sorted by.
@@ -47,7 +50,14 @@ impl CopyBuffer {
     /// A stream without rows.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Self { octets: Vec::new(), rows: 0, samples: Vec::new(), times_us: None };
+        let mut buffer = Self {
+            octets: Vec::new(),
+            rows: 0,
+            samples: Vec::new(),
+            times_us: None,
+            slots: BTreeSet::new(),
+            slot: None,
+        };
         buffer.clear();
         buffer
     }
@@ -76,6 +86,12 @@ impl CopyBuffer {
         self.times_us
     }
 
+    /// In how many chunks of a hypertable its samples lie.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The stream without its trailer.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
@@ -101,6 +117,8 @@ impl CopyBuffer {
         self.rows = 0;
         self.samples.clear();
         self.times_us = None;
+        self.slots.clear();
+        self.slot = None;
     }
 
     /// Appends the row of a sample, whose columns are those of [`telemetry_columns`].
@@ -114,6 +132,11 @@ impl CopyBuffer {
         let time_us = record.generated_us();
         let (first, last) = self.times_us.unwrap_or((time_us, time_us));
         self.times_us = Some((first.min(time_us), last.max(time_us)));
+        let slot = Some(time_us.div_euclid(SLOT_US));
+        if self.slot != slot {
+            self.slot = slot;
+            self.slots.extend(slot);
+        }
         self.timestamp(time_us);
         self.text(&record.spacecraft().name());
         self.text(station);
@@ -264,10 +287,11 @@ impl ColumnSink for CopyBuffer {
     }
 }
 
-/// The COPY statement for a kind's table.
+/// The COPY statement for a kind's table in a schema, whose name is quoted where it needs to be.
 #[must_use]
-pub fn telemetry_copy(kind: &Kind) -> String {
-    format!("COPY {} ({}) FROM STDIN BINARY", kind.table, telemetry_columns(kind).join(", "))
+pub fn telemetry_copy(kind: &Kind, schema: &str) -> String {
+    let columns = telemetry_columns(kind).join(", ");
+    format!("COPY {schema}.{} ({columns}) FROM STDIN BINARY", kind.table)
 }
 
 /// The columns of a kind's table, in the order of its rows.

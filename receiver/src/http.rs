@@ -122,11 +122,15 @@ async fn few_at_a_time(request: Request, next: Next) -> Response {
     })
 }
 
+/// The first line says whether samples can be stored, or why not; then come warnings.
 async fn ready(State(door): State<Arc<Door>>) -> Response {
-    match door.readiness.wrong() {
-        None => "ready\n".into_response(),
-        Some(wrong) => (StatusCode::SERVICE_UNAVAILABLE, format!("{wrong}\n")).into_response(),
-    }
+    let (status, first) = match door.readiness.wrong() {
+        None => (StatusCode::OK, "ready".to_owned()),
+        Some(wrong) => (StatusCode::SERVICE_UNAVAILABLE, wrong),
+    };
+    let warnings = door.readiness.warnings().into_iter();
+    let warnings = warnings.map(|warning| format!("warning: {warning}\n"));
+    (status, format!("{first}\n{}", warnings.collect::<String>())).into_response()
 }
 
 /// Puts all samples into the queues, or none: room for every one is taken before anything is sent.

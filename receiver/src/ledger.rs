@@ -443,6 +443,15 @@ impl Counters {
         sum
     }
 
+    /// Each writer's samples that are stored, in quarantine or not, and those that wait for it.
+    pub fn progress(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.writers.iter().zip(&self.queued).map(|(writer, queued)| {
+            let writer = hold(writer);
+            let waiting = writer.batched + queued.load(Ordering::Relaxed);
+            (writer.committed + writer.quarantined, waiting)
+        })
+    }
+
     /// The counters as they stand.
     #[must_use]
     pub fn ledger(&self) -> Ledger {

@@ -189,8 +189,8 @@ fn set_receive_buffer(socket: &UdpSocket, octets: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The buffer that there is.
-fn receive_buffer_of(socket: &UdpSocket) -> io::Result<usize> {
+/// The receive buffer that a socket has, which may be smaller than the one that was asked for.
+pub fn receive_buffer_of(socket: &UdpSocket) -> io::Result<usize> {
     let doubled = nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?;
     // socket(7): the kernel doubles the value for its own bookkeeping and returns the double.
     Ok(doubled / 2)

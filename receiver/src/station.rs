@@ -25,7 +25,7 @@ use crate::{
     queue::{Outlets, SHARDS, queues},
     readiness::Readiness,
     shutdown::{Drain, Stopper, running},
-    socket::Socket,
+    socket::{Socket, receive_buffer_of},
     spacecraft::SpacecraftSet,
     store::Identity,
     track::StreamCounts,
@@ -90,6 +90,8 @@ pub async fn run(
         None => (inlets.into_iter().map(Feed::of_queue).collect(), Vec::new()),
     };
     let readiness = Arc::new(Readiness::default());
+    let octets = options.receive_buffer.as_u64() as usize;
+    readiness.set_warning("receive_buffer", clamped_buffer(&sockets, octets)?);
     let window = options.reception.station.window();
     let definitions = Arc::new(journal.as_ref().map_or_else(Definitions::built_in, |journal| {
         journal::known_definitions(&Disk, journal.folder())
@@ -106,7 +108,12 @@ pub async fn run(
         drain: drain.clone(),
         state: folder,
     };
-    let attended = tokio::spawn(database::attend(options.clone(), known, Arc::clone(&readiness)));
+    let seen = database::Seen {
+        known_events: known,
+        counters: Arc::clone(&counters),
+        readiness: Arc::clone(&readiness),
+    };
+    let attended = tokio::spawn(database::attend(options.clone(), seen));
     let spacecraft = options.reception.spacecraft.unwrap_or_else(SpacecraftSet::all);
     let admission = Admission {
         spacecraft: spacecraft.clone(),
@@ -273,6 +280,23 @@ fn bind_http(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
     listener.with_context(|| {
         format!("cannot listen on TCP {address} (is it taken?); choose another with --http")
     })
+}
+
+/// Which socket has a smaller receive buffer than was asked for, if any has.
+fn clamped_buffer(
+    sockets: &[std::net::UdpSocket],
+    wanted: usize,
+) -> anyhow::Result<Option<String>> {
+    for socket in sockets {
+        let granted = receive_buffer_of(socket)?;
+        if granted < wanted {
+            let address = socket.local_addr()?;
+            return Ok(Some(format!(
+                "the receive buffer of {address} is {granted} octets instead of {wanted}"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Says in one line what the tables are.

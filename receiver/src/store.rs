@@ -4,27 +4,35 @@
 //! transaction. When the outcome of a commit is unknown the batch is simply stored again: if the
 //! first attempt did commit, the claims no longer fit and nothing is copied. Events go with the
 //! batch of the samples that they were found in.
+//!
+//! What is committed is found by a query from then on (`tables`), and there are no more connections
+//! than writers and one (`connection`).
 
 pub mod anomalies;
 mod columnstore;
+mod connection;
 pub mod schema;
+mod tables;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, future::try_join};
 use protocol::KINDS;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient, Statement};
 
 pub use crate::address::explain;
+pub use tables::Obstacle;
 
 use columnstore::Columnstore;
+use connection::{Connection, connect, connect_writer};
+use tables::{Guard, Tables};
 
 use crate::{
     address::Address,
     batch::{Batch, Rows},
-    copy::{side, telemetry_copy},
+    copy::{CopyBuffer, side},
     detect::Event,
     journal::JOURNAL_LOW_BITS,
     queue::SHARDS,
@@ -37,24 +45,16 @@ pub struct Store {
     pub columnstore_from: Option<usize>,
     /// What is needed for that, if the server can.
     columnstore: Option<Columnstore>,
-    client: Client,
+    guard: Guard,
     claim: Statement,
     positions: Statement,
     name_satellites: Statement,
     upsert_anomalies: Statement,
     /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
-    _connection: Connection,
-}
-
-/// Drives a connection, and closes it when dropped, even while an answer is outstanding: the driver
-/// by itself would wait for that answer for ever.
-pub(crate) struct Connection(JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    client: Client,
+    /// There once the session is set up.
+    connection: Option<Connection>,
 }
 
 /// Whose positions the ranges are.
@@ -91,6 +91,25 @@ pub enum Error {
         /// Claims made.
         wanted: u64,
     },
+    /// The server answers, and nothing is to be stored all the same.
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    /// There are no tables.
+    #[error("the database has no OrbitStream tables")]
+    NoTables,
+    /// COPY has succeeded, and not all rows are in the table.
+    #[error(
+        "{table} took {stored} of {sent} rows without an error: a trigger swallows the others; remove \
+         it, or let it return the row"
+    )]
+    Swallowed {
+        /// Whose rows they were.
+        table: &'static str,
+        /// Rows that are in it.
+        stored: u64,
+        /// Rows that were sent.
+        sent: u64,
+    },
     /// The server accepted the connection or the request, and then said nothing.
     #[error("the database does not answer")]
     Silent,
@@ -118,13 +137,29 @@ impl Error {
     /// By the class of SQLSTATE, never by the text.
     #[must_use]
     pub fn class(&self) -> Class {
-        if matches!(self, Self::Conflict { .. }) {
+        if matches!(
+            self,
+            Self::Conflict { .. } | Self::Obstacle(_) | Self::NoTables | Self::Swallowed { .. }
+        ) {
             return Class::Refusal;
         }
         match self.sqlstate().and_then(|code| code.get(..2)) {
             Some(class) if ROW_CLASSES.contains(&class) => Class::Row,
             Some(class) if REFUSAL_CLASSES.contains(&class) => Class::Refusal,
             _ => Class::Passing,
+        }
+    }
+
+    /// Whether it is one that may be gone at the next attempt, and nothing to alarm anybody with
+    /// before: the connection, a server that stops or starts, transactions in each other's way.
+    #[must_use]
+    pub fn is_brief(&self) -> bool {
+        match self {
+            Self::Database(_) => self
+                .sqlstate()
+                .is_none_or(|code| BRIEF_CLASSES.iter().any(|class| code.starts_with(class))),
+            Self::Unreachable(_) | Self::Silent | Self::Unchecked | Self::OutOfTime => true,
+            _ => false,
         }
     }
 
@@ -139,37 +174,59 @@ impl Error {
 }
 
 impl Store {
-    /// Connects, and prepares all statements.
+    /// Connects, finds out whether rows that are stored are found, and prepares all statements.
     pub async fn connect(config: &Address) -> Result<Self, Error> {
-        let connected = timeout(CONNECT_TIMEOUT, Self::connect_and_prepare(config)).await;
-        connected.map_err(|_| Error::Silent)?
+        let (client, connection) = connect_writer(config).await?;
+        let prepared = timeout(PREPARE_MAX, Self::prepare(client)).await;
+        match prepared.unwrap_or(Err(Error::Silent)) {
+            Ok(mut store) => {
+                store.connection = Some(connection);
+                Ok(store)
+            }
+            Err(error) => {
+                connection.close().await;
+                Err(error)
+            }
+        }
     }
 
-    async fn connect_and_prepare(config: &Address) -> Result<Self, Error> {
-        let (client, connection) = connect(config).await?;
+    async fn prepare(client: Client) -> Result<Self, Error> {
         client.batch_execute(KEEP_HEAP).await?;
+        let tables = tables_of(&client).await?;
+        let oids = tables.check(&client).await??;
         let mut copies = Vec::new();
-        for copy in KINDS.iter().map(|kind| telemetry_copy(kind)).chain(side::copies()) {
+        for copy in tables.copies() {
             copies.push(client.prepare(&copy).await?);
         }
         let version = client.query_opt(TIMESCALEDB_VERSION, &[]).await?;
         let columnstore = match version {
             Some(version) if has_direct_compress(version.get(0)) => {
-                Some(Columnstore::new(&client, KINDS.len()).await?)
+                Some(Columnstore::new(&client, &tables.schema, KINDS.len()).await?)
             }
             _ => None,
         };
         Ok(Self {
             columnstore_from: None,
             columnstore,
-            claim: client.prepare(CLAIM).await?,
-            positions: client.prepare(POSITIONS).await?,
-            name_satellites: client.prepare(NAME_SATELLITES).await?,
-            upsert_anomalies: client.prepare(anomalies::UPSERT).await?,
+            guard: tables.guard(&client, oids).await?,
+            claim: client.prepare(&tables.qualify(CLAIM)).await?,
+            positions: client.prepare(&tables.qualify(POSITIONS)).await?,
+            name_satellites: client.prepare(&tables.qualify(NAME_SATELLITES)).await?,
+            upsert_anomalies: client.prepare(&tables.qualify(anomalies::UPSERT)).await?,
             copies,
             client,
-            _connection: connection,
+            connection: None,
         })
+    }
+
+    /// Ends the connection; what the server is still doing for it is cancelled. Returns when it has
+    /// ended, within a few seconds.
+    pub async fn close(self) {
+        let Self { client, connection, .. } = self;
+        drop(client);
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
     }
 
     /// Stores a batch with the events that its samples have changed, whole or not at all; only events
@@ -194,9 +251,15 @@ impl Store {
         who: &Identity,
     ) -> Result<u64, Error> {
         let mut transaction = self.client.transaction().await?;
-        if batch.ranges().next().is_some()
-            && !self::claim(&transaction, &self.claim, batch, who).await?
-        {
+        let is_claimed = if batch.ranges().next().is_none() {
+            true
+        } else {
+            // Asked for together: that takes no longer than the claim alone.
+            let guard = self.guard.check(&transaction);
+            let claim = self::claim(&transaction, &self.claim, batch, who);
+            try_join(guard, claim).await?.1
+        };
+        if !is_claimed {
             // None fits. If an attempt whose answer was lost has stored it, the same events are
             // stored as well.
             transaction.rollback().await?;
@@ -230,9 +293,9 @@ impl Store {
             let transaction = self.client.transaction().await?;
             copy_all(&transaction, &self.copies, rows, None).await?;
             transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
-            transaction.rollback().await
+            Ok(transaction.rollback().await?)
         });
-        Ok(tried.await.map_err(|_| Error::Silent)??)
+        tried.await.map_err(|_| Error::Silent)?
     }
 
     /// Up to which place each shard of a journal is stored.
@@ -245,16 +308,27 @@ impl Store {
 
 /// Finds out whether the database can be reached, and nothing else.
 pub async fn reach(config: &Address) -> Result<(), Error> {
-    connect(config).await.map(drop)
+    let (client, connection) = connect_writer(config).await?;
+    drop(client);
+    connection.close().await;
+    Ok(())
 }
 
 /// Whether the database knows a journal: something of one of its runs has been stored.
 pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
-    let (client, _connection) = connect(config).await?;
+    let (client, connection) = connect(config).await?;
+    let known = tables_of(&client).await?.qualify(KNOWN);
     let (first, last) = (who.journal & !JOURNAL_LOW_BITS, who.journal | JOURNAL_LOW_BITS);
-    let known = "SELECT EXISTS (SELECT FROM ingest_batch
-                                WHERE station = $1 AND journal BETWEEN $2 AND $3)";
-    Ok(client.query_one(known, &[&who.station, &first, &last]).await?.get(0))
+    let known = client.query_one(&known, &[&who.station, &first, &last]).await;
+    drop(client);
+    connection.close().await;
+    Ok(known?.get(0))
+}
+
+/// Where the tables are.
+async fn tables_of(client: &Client) -> Result<Tables, Error> {
+    let tables = Tables::find(client).await?.transpose()?;
+    tables.ok_or(Error::NoTables)
 }
 
 async fn positions(
@@ -277,14 +351,15 @@ async fn copy_all(
     statements: &[Statement],
     rows: &Rows,
     mut columnstore: Option<(usize, &mut Columnstore)>,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<(), Error> {
     let (of_tables, of_sides) = statements.split_at(rows.tables.len());
     for (place, (buffer, statement)) in rows.tables.iter().zip(of_tables).enumerate() {
         let Some(times) = buffer.times_us() else { continue };
+        let table = KINDS[place].table;
         let mut rows = buffer.by_satellite();
         let is_dense = match &mut columnstore {
             Some((least, columnstore)) if rows.density() >= *least => {
-                columnstore.covers(transaction, (place, KINDS[place].table), times).await?
+                columnstore.covers(transaction, (place, table), times).await?
             }
             _ => false,
         };
@@ -292,15 +367,24 @@ async fn copy_all(
             rows.newest_first();
             transaction.batch_execute(DIRECT_COMPRESS).await?;
         }
-        copy(transaction, statement, rows.pieces()).await?;
+        let stored = copy(transaction, statement, rows.pieces()).await?;
+        are_all_stored(table, stored, buffer)?;
         if is_dense {
             transaction.batch_execute(NO_DIRECT_COMPRESS).await?;
         }
     }
-    for (rows, statement) in rows.sides.iter().zip(of_sides).filter(|(rows, _)| !rows.is_empty()) {
-        copy(transaction, statement, rows.pieces()).await?;
+    let sides = rows.sides.iter().zip(of_sides).zip(side::TABLES);
+    for ((buffer, statement), table) in sides.filter(|((rows, _), _)| !rows.is_empty()) {
+        let stored = copy(transaction, statement, buffer.pieces()).await?;
+        are_all_stored(table, stored, buffer)?;
     }
     Ok(())
+}
+
+/// A trigger that returns no row takes it out without an error.
+fn are_all_stored(table: &'static str, stored: u64, sent: &CopyBuffer) -> Result<(), Error> {
+    let sent = sent.rows();
+    if stored == sent { Ok(()) } else { Err(Error::Swallowed { table, stored, sent }) }
 }
 
 /// Whether this version of TimescaleDB compresses rows as COPY brings them, under aggregates too.
@@ -331,67 +415,31 @@ async fn claim(
     }
 }
 
+/// Copies one table's rows; returns how many the server has stored.
 async fn copy(
     transaction: &tokio_postgres::Transaction<'_>,
     statement: &Statement,
     pieces: impl Iterator<Item = Bytes>,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<u64, tokio_postgres::Error> {
     let sink = transaction.copy_in(statement).await?;
     tokio::pin!(sink);
     for piece in pieces {
         sink.as_mut().feed(piece).await?;
     }
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
-    sink.finish().await.map(|_| ())
-}
-
-/// Connects, and drives the connection on the runtime that this is called in.
-async fn connect(address: &Address) -> Result<(Client, Connection), Error> {
-    let mut config = address.config();
-    config.application_name("orbitstream receiver");
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    // A peer that has gone is noticed within half a minute, and a server that lost us ends our
-    // transaction, whose claims the retry would otherwise wait for.
-    config.tcp_user_timeout(SILENCE_MAX);
-    config.keepalives_idle(SILENCE_MAX / 2);
-    config.keepalives_interval(SILENCE_MAX / 6);
-    config.keepalives_retries(3);
-    let options = config.get_options().unwrap_or_default();
-    config.options(format!("{options} -c idle_in_transaction_session_timeout=60s").trim());
-    let connected = timeout(CONNECT_TIMEOUT, address.connect(&config)).await;
-    let (client, connection) = connected.map_err(|_| Error::Silent)?.map_err(unconnected)?;
-    let driver = tokio::spawn(async move {
-        // Its error reaches whoever waits for an answer, and is told there.
-        let _told_elsewhere = connection.await;
-    });
-    Ok((client, Connection(driver)))
-}
-
-/// Why a connection did not come about: the server has said it, it took too long, or there is none.
-fn unconnected(error: tokio_postgres::Error) -> Error {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-    let is_slow = cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut);
-    if is_slow {
-        Error::Silent
-    } else if error.code().is_none() {
-        Error::Unreachable(error)
-    } else {
-        Error::Database(error)
-    }
+    sink.finish().await
 }
 
 /// Moves each shard's position from where the range begins to behind its last chunk. A shard whose
 /// position is another is left alone, and not counted; so is one without any, unless that is what the
 /// writer was told: a position that has gone was taken back with its rows.
 const CLAIM: &str = "
-    INSERT INTO ingest_batch AS ledger (station, journal, shard, next, samples)
+    INSERT INTO {schema}.ingest_batch AS ledger (station, journal, shard, next, samples)
     SELECT $1, $2, shard, behind, samples
     FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[])
         AS claim (shard, first, behind, samples)
     WHERE first = 0 OR EXISTS (
-        SELECT FROM ingest_batch AS known
+        SELECT FROM {schema}.ingest_batch AS known
         WHERE known.station = $1 AND known.journal = $2 AND known.shard = claim.shard)
     ON CONFLICT (station, journal, shard) DO UPDATE
     SET next = excluded.next,
@@ -401,6 +449,10 @@ const CLAIM: &str = "
         SELECT first
         FROM unnest($3::smallint[], $4::bigint[]) AS claim (shard, first)
         WHERE claim.shard = ledger.shard)";
+
+const KNOWN: &str = "
+    SELECT EXISTS (SELECT FROM {schema}.ingest_batch
+                   WHERE station = $1 AND journal BETWEEN $2 AND $3)";
 
 const TIMESCALEDB_VERSION: &str =
     "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
@@ -425,11 +477,11 @@ const DIRECT_COMPRESS_SINCE: (Option<u32>, Option<u32>) = (Some(2), Some(24));
 
 /// A transaction that is under way still, such as that of a run that was killed, is waited for.
 const POSITIONS: &str = "
-    SELECT shard, next FROM ingest_batch WHERE station = $1 AND journal = $2
+    SELECT shard, next FROM {schema}.ingest_batch WHERE station = $1 AND journal = $2
     ORDER BY shard FOR SHARE";
 
 const NAME_SATELLITES: &str = "
-    INSERT INTO satellite (spacecraft_id, name)
+    INSERT INTO {schema}.satellite (spacecraft_id, name)
     SELECT * FROM unnest($1::int[], $2::text[])
     ON CONFLICT DO NOTHING";
 
@@ -438,11 +490,14 @@ const ROW_CLASSES: [&str; 2] = ["22", "23"];
 /// Feature not supported, invalid authorization, invalid catalogue name, invalid schema name, syntax
 /// error or access rule violation.
 const REFUSAL_CLASSES: [&str; 5] = ["0A", "28", "3D", "3F", "42"];
+/// Connection exception, transaction rollback, and of operator intervention those that stop a server
+/// or its process (57P0x); 57014, a statement that was cancelled, is none.
+const BRIEF_CLASSES: [&str; 3] = ["08", "40", "57P0"];
 /// Ends a binary COPY: a row of −1 fields.
 pub const COPY_TRAILER: &[u8] = &[0xFF, 0xFF];
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Far more than a batch takes, creation of a chunk included.
+/// Longer than a statement waits for a lock, so that the server says it.
+const PREPARE_MAX: Duration = Duration::from_secs(15);
+/// Far more than a batch takes, creation of chunks included.
 const COMMIT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ impl Writer {
             self.give_up();
         }
         self.unreadable.finish();
+        self.disconnect();
         if let Some(Watched { watch, .. }) = &self.watched {
             self.saving.save_all(watch, &mut self.feed);
         }
@@ -429,7 +430,7 @@ impl Writer {
             if matches!(error, Error::Conflict { .. }) && self.skip_stored() {
                 continue;
             }
-            self.store = None;
+            self.disconnect();
             if self.setup.drain.is_over() {
                 trouble.end(&error, self.batch.samples());
                 return None;
@@ -507,6 +508,13 @@ impl Writer {
             ask(store, identity, batch).await
         };
         self.runtime.block_on(in_time(drain, attempt))
+    }
+
+    /// Ends the connection, and what the server is still doing for it.
+    fn disconnect(&mut self) {
+        if let Some(store) = self.store.take() {
+            self.runtime.block_on(store.close());
+        }
     }
 
     /// Sets the rows aside that the database does not take; false if there are none, or if that

@@ -28,17 +28,24 @@ pub enum Side {
 /// How many there are.
 pub const SIDES: usize = 4;
 
-/// The COPY statements of these tables.
+/// Their names, in the order of [`Side`].
+pub const TABLES: [&str; SIDES] = ["quarantine", "link_health", "station_health", "rejected_frame"];
+
+/// The COPY statements of these tables in a schema, whose name is quoted where it needs to be.
 #[must_use]
-pub fn copies() -> [String; SIDES] {
+pub fn copies(schema: &str) -> [String; SIDES] {
     let station: Vec<_> = Ledger::default().by_name().iter().map(|(name, _)| *name).collect();
-    [
-        ("quarantine", QUARANTINE_COLUMNS.join(", ")),
-        ("link_health", LINK_COLUMNS.join(", ")),
-        ("station_health", format!("time, station, {}", station.join(", "))),
-        ("rejected_frame", REJECTED_COLUMNS.join(", ")),
+    let mut columns = [
+        QUARANTINE_COLUMNS.join(", "),
+        LINK_COLUMNS.join(", "),
+        format!("time, station, {}", station.join(", ")),
+        REJECTED_COLUMNS.join(", "),
     ]
-    .map(|(table, columns)| format!("COPY {table} ({columns}) FROM STDIN BINARY"))
+    .into_iter();
+    TABLES.map(|table| {
+        let columns = columns.next().unwrap_or_default();
+        format!("COPY {schema}.{table} ({columns}) FROM STDIN BINARY")
+    })
 }
 
 impl CopyBuffer {

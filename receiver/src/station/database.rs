@@ -1,7 +1,10 @@
 //! The database as the station meets it: waited for, checked once before anything is written, and
-//! watched from then on.
+//! probed from then on, over one connection besides those of the writers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
@@ -9,25 +12,44 @@ use super::tell_extension;
 use crate::{
     address::Address,
     config::RunOptions,
-    readiness::Readiness,
+    ledger::Counters,
+    readiness::{Progress, Readiness},
     store::{
         anomalies,
         schema::{self, Lookout},
     },
 };
 
+/// What a station's database is judged by, and who is to know.
+pub(super) struct Seen {
+    /// Events that this run goes on with.
+    pub(super) known_events: Vec<i64>,
+    /// Whether storing makes progress.
+    pub(super) counters: Arc<Counters>,
+    /// Where it is said.
+    pub(super) readiness: Arc<Readiness>,
+}
+
 /// Waits until the schema is as it should be, migrating it if that is wanted, and lets the writers
 /// begin; then asks now and then whether the database is usable, for `/readyz`. Events that an
-/// earlier run has left open, and that are not in `known`, are closed first.
-pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<Readiness>) {
+/// earlier run has left open, and that are not known, are closed first.
+pub(super) async fn attend(options: RunOptions, seen: Seen) {
+    let Seen { known_events, counters, readiness } = seen;
+    prepare_at_last(&options, &known_events, &readiness).await;
+    let probed = probe_for_ever(&options.database.database_url, &readiness);
+    let watched = watch_progress(options.batch_age, &counters, &readiness);
+    tokio::join!(probed, watched);
+}
+
+async fn prepare_at_last(options: &RunOptions, known: &[i64], readiness: &Readiness) {
     let mut backoff = BACKOFF_MIN;
     let mut told = String::new();
     loop {
-        match prepare(&options, &known).await {
+        match prepare(options, known).await {
             Ok(has_timescaledb) => {
                 tell_extension(has_timescaledb);
                 readiness.set_checked();
-                break;
+                return;
             }
             Err(error) => {
                 let cause = error.to_string();
@@ -35,35 +57,67 @@ pub(super) async fn attend(options: RunOptions, known: Vec<i64>, readiness: Arc<
                     tracing::error!("nothing can be stored yet: {cause}");
                     told = cause;
                 }
-                readiness.set(Some(in_public(&error)));
+                readiness.set(Some(reason(&error)));
             }
         }
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+}
+
+async fn probe_for_ever(config: &Address, readiness: &Readiness) {
     let mut lookout = None;
     loop {
         tokio::time::sleep(WATCH_PERIOD).await;
-        let looked = look(&options.database.database_url, &mut lookout);
+        let looked = look(config, &mut lookout);
         let looked = timeout(TIMEOUT, looked).await.unwrap_or(Err(schema::Error::Silent));
-        readiness.set(looked.err().as_ref().map(in_public));
+        readiness.set(looked.err().as_ref().map(reason));
     }
 }
 
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes
 /// client and server many times as much.
 async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
-    if let Some(lookout) = kept.take() {
-        match timeout(KEPT_TIMEOUT, lookout.check()).await {
-            Err(_) | Ok(Err(schema::Error::Database(_))) => {}
-            Ok(checked) => {
-                *kept = Some(lookout);
-                return checked;
-            }
+    let (lookout, checked) = match kept.take() {
+        Some(lookout) => {
+            let checked = timeout(KEPT_TIMEOUT, lookout.check()).await;
+            (Some(lookout), checked.unwrap_or(Err(schema::Error::Silent)))
         }
+        None => (None, Err(schema::Error::Silent)),
+    };
+    let (lookout, checked) = match (lookout, checked) {
+        (Some(lookout), checked) if !matches!(&checked, Err(error) if is_of_session(error)) => {
+            (lookout, checked)
+        }
+        (lookout, _) => {
+            drop(lookout);
+            let lookout = Lookout::connect(config).await?;
+            let checked = lookout.check().await;
+            (lookout, checked)
+        }
+    };
+    *kept = Some(lookout);
+    checked
+}
+
+/// Whether a new session may find it otherwise: the connection is lost, or has a setting from the
+/// time when it was made.
+fn is_of_session(error: &schema::Error) -> bool {
+    use schema::Error::{Database, Obstacle, Silent};
+    matches!(error, Database(_) | Silent | Obstacle(_))
+}
+
+/// Says when a writer stores nothing although samples wait for it.
+async fn watch_progress(batch_age: Duration, counters: &Counters, readiness: &Readiness) {
+    let mut writers = vec![Progress::new(batch_age); counters.writers()];
+    loop {
+        let now = Instant::now();
+        let stalled = writers.iter_mut().zip(counters.progress());
+        let stalled = stalled
+            .filter_map(|(progress, (stored, waiting))| progress.observe(now, stored, waiting));
+        readiness.set_stalled(stalled.max_by_key(|stalled| stalled.waited));
+        tokio::time::sleep(PROGRESS_PERIOD).await;
     }
-    let lookout = kept.insert(Lookout::connect(config).await?);
-    lookout.check().await
 }
 
 /// A schema that is newer than this program is an error at the start, if the database is there to say
@@ -93,11 +147,13 @@ async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Er
     Ok(has_timescaledb)
 }
 
-/// What the server said stays in the log: this goes to anybody who asks.
-fn in_public(error: &schema::Error) -> String {
+/// What `/readyz` says: the server's own words, if it has said anything.
+fn reason(error: &schema::Error) -> String {
     match error {
-        schema::Error::Database(_) | schema::Error::Silent => "database unreachable".into(),
-        schema::Error::Migration(_) => "the schema cannot be migrated; see the log".into(),
+        schema::Error::Database(cause) if cause.as_db_error().is_none() => {
+            format!("database unreachable: {error}")
+        }
+        schema::Error::Silent => format!("database unreachable: {error}"),
         error => error.to_string(),
     }
 }
@@ -105,8 +161,10 @@ fn in_public(error: &schema::Error) -> String {
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 /// How long the start waits for that.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than a statement waits for a lock, so that the server says it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that was kept may be silent before another one is tried.
 const KEPT_TIMEOUT: Duration = Duration::from_secs(2);

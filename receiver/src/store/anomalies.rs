@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_postgres::{Error, Statement, Transaction, error::DbError};
 
-use super::connect;
+use super::{connection::connect, tables_of};
 use crate::{address::Address, detect::Event};
 
 /// Stores events as they are now; returns how many of them the server refuses.
@@ -104,8 +104,12 @@ pub async fn close_unknown(
     station: &str,
     known: &[i64],
 ) -> Result<u64, super::Error> {
-    let (client, _connection) = connect(config).await?;
-    Ok(client.execute(CLOSE, &[&station, &known]).await?)
+    let (client, connection) = connect(config).await?;
+    let close = tables_of(&client).await?.qualify(CLOSE);
+    let closed = client.execute(&close, &[&station, &known]).await;
+    drop(client);
+    connection.close().await;
+    Ok(closed?)
 }
 
 /// A moment in µs since 1970.
@@ -117,7 +121,7 @@ fn time(us: i64) -> SystemTime {
 }
 
 pub(super) const UPSERT: &str = "
-    INSERT INTO anomaly AS known (station, id, satellite_id, channel, detector, severity, opened_at,
+    INSERT INTO {schema}.anomaly AS known (station, id, satellite_id, channel, detector, severity, opened_at,
         last_at, closed_at, detected_at, score, threshold, expected, observed, peak_observed,
         samples, close_reason, incident)
     SELECT $1, *
@@ -141,7 +145,7 @@ pub(super) const UPSERT: &str = "
 
 /// When it was over is not known, only how long it was seen.
 const CLOSE: &str = "
-    UPDATE anomaly
+    UPDATE {schema}.anomaly
     SET closed_at = last_at, close_reason = 'restart'
     WHERE station = $1 AND closed_at IS NULL AND id <> ALL ($2)";
 

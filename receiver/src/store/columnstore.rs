@@ -14,6 +14,8 @@ use tokio_postgres::{Client, GenericClient, Statement};
 pub struct Columnstore {
     chunks: Statement,
     are_there: Statement,
+    /// The schema of the tables.
+    schema: String,
     tables: Vec<Chunks>,
 }
 
@@ -33,11 +35,15 @@ struct Chunk {
 }
 
 impl Columnstore {
-    /// Nothing known yet of so many tables. There has to be TimescaleDB.
-    pub async fn new(client: &Client, tables: usize) -> Result<Self, tokio_postgres::Error> {
+    /// Nothing known yet of so many tables of a schema. There has to be TimescaleDB.
+    pub async fn new(
+        client: &Client,
+        schema: &str,
+        tables: usize,
+    ) -> Result<Self, tokio_postgres::Error> {
         let tables = (0..tables).map(|_| Chunks::default()).collect();
         let (chunks, are_there) = (client.prepare(CHUNKS).await?, client.prepare(ARE_THERE).await?);
-        Ok(Self { chunks, are_there, tables })
+        Ok(Self { chunks, are_there, schema: schema.to_owned(), tables })
     }
 
     /// Whether the table at `place` has chunks for all of this time; what others have not committed
@@ -61,7 +67,7 @@ impl Columnstore {
             return Ok(false);
         }
         chunks.asked = Some(Instant::now());
-        let rows = client.query(&self.chunks, &[&table]).await?;
+        let rows = client.query(&self.chunks, &[&self.schema, &table]).await?;
         let known = rows.iter();
         let known = known.map(|row| Chunk { times_us: (row.get(0), row.get(1)), oid: row.get(2) });
         chunks.known = known.collect();
@@ -88,8 +94,7 @@ const CHUNKS: &str = "
            (extract(epoch FROM range_end) * 1000000)::bigint,
            format('%I.%I', chunk_schema, chunk_name)::regclass::oid
     FROM timescaledb_information.chunks
-    WHERE hypertable_name = $1
-      AND to_regclass(format('%I.%I', hypertable_schema, hypertable_name)) = to_regclass($1)
+    WHERE hypertable_schema = $1 AND hypertable_name = $2
     ORDER BY range_start";
 const ARE_THERE: &str = "SELECT count(*) FROM pg_class WHERE oid = ANY($1)";
 const ASK_PERIOD: Duration = Duration::from_millis(100);

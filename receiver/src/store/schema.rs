@@ -1,10 +1,15 @@
-//! The schema's version: bringing it up to date, and telling whether it is.
+//! The schema's version: bringing it up to date, and telling whether it is, and usable.
 
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{Address, Connection, connect, explain};
+use super::{
+    Address,
+    connection::{Connection, NO_LIMITS, connect},
+    explain,
+    tables::{Obstacle, Tables, read_only},
+};
 use crate::config::{DatabaseOptions, PeriodOptions};
 
 refinery::embed_migrations!("../schema/migrations");
@@ -32,6 +37,9 @@ pub enum Error {
     /// A migration failed.
     #[error("a migration failed: {0}")]
     Migration(String),
+    /// Rows cannot be stored, or would not be found.
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
     /// There are no tables.
     #[error(
         "the database has no OrbitStream tables: run `receiver migrate`, or start with --migrate"
@@ -72,6 +80,7 @@ impl From<super::Error> for Error {
             super::Error::Database(error) | super::Error::Unreachable(error) => {
                 Self::Database(error)
             }
+            super::Error::Obstacle(obstacle) => Self::Obstacle(obstacle),
             _ => Self::Silent,
         }
     }
@@ -91,10 +100,35 @@ pub async fn migrate(
     database: &DatabaseOptions,
     periods: &PeriodOptions,
 ) -> Result<Migrated, Error> {
-    let (mut client, _connection) = connect(&database.database_url).await?;
+    let (mut client, connection) = connect(&database.database_url).await?;
+    let migrated = apply(&mut client, database, periods).await;
+    drop(client);
+    connection.close().await;
+    migrated
+}
+
+async fn apply(
+    client: &mut Client,
+    database: &DatabaseOptions,
+    periods: &PeriodOptions,
+) -> Result<Migrated, Error> {
+    client.batch_execute(NO_LIMITS).await?;
     // Two at once would make the same objects; the lock goes with the connection.
     client.execute("SELECT pg_advisory_lock(hashtext('orbitstream migrate'))", &[]).await?;
-    let found = version(&client).await?;
+    let tables = match Tables::find(client).await?.transpose() {
+        // It makes its own, as if there were no others.
+        Err(Obstacle::Elsewhere(_)) => None,
+        found => found?,
+    };
+    let found = match &tables {
+        Some(tables) => {
+            tables.check_restoring(client).await??;
+            // What the migrations say without a schema is meant to be in this one.
+            client.query_one(PUT_FIRST, &[&tables.schema]).await?;
+            version(client, tables).await?
+        }
+        None => None,
+    };
     if let Some(found) = found.filter(|&found| found > current()) {
         return Err(Error::Newer { found });
     }
@@ -102,7 +136,7 @@ pub async fn migrate(
         client.batch_execute(CREATE_EXTENSION).await?;
     }
     let report = migrations::runner()
-        .run_async(&mut client)
+        .run_async(client)
         .await
         .map_err(|error| Error::Migration(innermost(&error)))?;
     client.batch_execute(GRANT_SIGHT).await?;
@@ -116,62 +150,83 @@ pub async fn migrate(
         client.query_one(set, &[&name, &interval(period)]).await?;
     }
     client.batch_execute(include_str!("../../../schema/policies.sql")).await?;
+    let tables = Tables::find(client).await?.transpose()?.ok_or(Error::Missing)?;
     Ok(Migrated {
         applied: report.applied_migrations().len(),
         version: current(),
-        has_timescaledb: has_timescaledb(&client).await?,
+        has_timescaledb: has_timescaledb(client, &tables).await?,
     })
 }
 
-/// A connection over which the schema can be looked at again and again.
+/// A connection over which the schema can be probed again and again.
 pub struct Lookout {
     client: Client,
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Lookout {
     /// Connects.
     pub async fn connect(config: &Address) -> Result<Self, Error> {
         let (client, connection) = connect(config).await?;
-        Ok(Self { client, _connection: connection })
+        client.batch_execute(PROBE_WAIT).await?;
+        Ok(Self { client, connection })
     }
 
-    /// Fails unless the schema is the one that this program writes to.
+    /// Fails unless the schema is the one that this program writes to, and rows can be stored in it
+    /// and found.
     pub async fn check(&self) -> Result<(), Error> {
-        match version(&self.client).await? {
-            None => Err(Error::Missing),
-            Some(found) if found < current() => Err(Error::Older { found }),
-            Some(found) if found > current() => Err(Error::Newer { found }),
-            Some(_) => Ok(()),
+        self.tables().await.map(drop)
+    }
+
+    /// Ends the connection.
+    async fn close(self) {
+        drop(self.client);
+        self.connection.close().await;
+    }
+
+    async fn tables(&self) -> Result<Tables, Error> {
+        let tables = Tables::find(&self.client).await?.transpose()?.ok_or(Error::Missing)?;
+        match version(&self.client, &tables).await? {
+            None => return Err(Error::Missing),
+            Some(found) if found < current() => return Err(Error::Older { found }),
+            Some(found) if found > current() => return Err(Error::Newer { found }),
+            Some(_) => {}
+        }
+        tables.check(&self.client).await??;
+        match read_only(&self.client).await? {
+            Some(obstacle) => Err(obstacle.into()),
+            None => Ok(tables),
         }
     }
 }
 
-/// Whether the schema is the one this program writes to; if so, whether it has TimescaleDB.
+/// Whether the schema is the one this program writes to, and rows can be stored in it and found; if
+/// so, whether it has TimescaleDB.
 pub async fn check(config: &Address) -> Result<bool, Error> {
     let lookout = Lookout::connect(config).await?;
-    lookout.check().await?;
-    Ok(has_timescaledb(&lookout.client).await?)
+    let checked = match lookout.tables().await {
+        Ok(tables) => has_timescaledb(&lookout.client, &tables).await.map_err(Error::from),
+        Err(error) => Err(error),
+    };
+    lookout.close().await;
+    checked
 }
 
-async fn version(client: &tokio_postgres::Client) -> Result<Option<u32>, tokio_postgres::Error> {
-    let table =
-        client.query_one("SELECT to_regclass('refinery_schema_history')::text", &[]).await?;
-    if table.get::<_, Option<String>>(0).is_none() {
-        return Ok(None);
-    }
-    let row = client.query_one("SELECT max(version) FROM refinery_schema_history", &[]).await?;
+async fn version(client: &Client, tables: &Tables) -> Result<Option<u32>, tokio_postgres::Error> {
+    let newest = tables.qualify("SELECT max(version) FROM {schema}.refinery_schema_history");
+    let row = client.query_one(&newest, &[]).await?;
     Ok(row.get::<_, Option<i32>>(0).map(|version| version.unsigned_abs()))
 }
 
-async fn has_timescaledb(client: &tokio_postgres::Client) -> Result<bool, tokio_postgres::Error> {
+async fn has_timescaledb(client: &Client, tables: &Tables) -> Result<bool, tokio_postgres::Error> {
     let catalogue = "SELECT to_regclass('timescaledb_information.hypertables')::text";
     if client.query_one(catalogue, &[]).await?.get::<_, Option<String>>(0).is_none() {
         return Ok(false);
     }
     let hypertable = "SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
-                                     WHERE hypertable_name = 'telemetry')";
-    Ok(client.query_one(hypertable, &[]).await?.get(0))
+                                     WHERE hypertable_name = 'telemetry'
+                                       AND hypertable_schema = $1)";
+    Ok(client.query_one(hypertable, &[&tables.schema]).await?.get(0))
 }
 
 /// The message of the deepest cause, which is the server's.
@@ -186,6 +241,13 @@ fn innermost(error: &dyn std::error::Error) -> String {
 fn interval(period: Duration) -> String {
     format!("{} seconds", period.as_secs())
 }
+
+/// A probe waits for a lock for less time than whoever asks waits for it.
+const PROBE_WAIT: &str = "SET lock_timeout = '1s'";
+/// The rest of the path stays: it is where the functions of extensions are found.
+const PUT_FIRST: &str = "
+    SELECT set_config('search_path',
+                      quote_ident($1) || ', ' || current_setting('search_path'), false)";
 
 /// Only where the library is loaded: creating it elsewhere would end the connection. Its settings
 /// tell, since `shared_preload_libraries` itself is shown to few.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    readiness::Readiness,
+    readiness::{Failure, Readiness},
     store::{Class, Error},
 };
 
@@ -26,8 +26,14 @@ impl Trouble {
     ) -> Duration {
         self.since.get_or_insert_with(Instant::now);
         let is_refused = error.class() != Class::Passing;
-        let why = if matches!(error, Error::Conflict { .. }) { MOVED } else { REFUSED };
-        readiness.set_refused(writer, is_refused.then_some(why));
+        if !matches!(error, Error::Unchecked) {
+            let reason = if matches!(error, Error::Conflict { .. }) {
+                MOVED.to_owned()
+            } else {
+                error.to_string()
+            };
+            readiness.set_failure(writer, Some(Failure { reason, is_brief: error.is_brief() }));
+        }
         self.tell(error, is_refused);
         let (least, most) = if is_refused { REFUSED_BACKOFF } else { BACKOFF };
         self.backoff = (self.backoff * 2).clamp(least, most);
@@ -36,7 +42,7 @@ impl Trouble {
 
     /// It has succeeded.
     pub(super) fn over(&self, readiness: &Readiness, writer: usize) {
-        readiness.set_refused(writer, None);
+        readiness.set_failure(writer, None);
         if let Some(since) = self.since.filter(|_| self.told.is_some()) {
             tracing::info!("storing again after {:.1?}", since.elapsed());
         }
@@ -79,8 +85,7 @@ impl Trouble {
     }
 }
 
-/// What `/readyz` says; the server's words stay in the log.
-const REFUSED: &str = "the database refuses what is to be stored; see the log";
+/// What `/readyz` says.
 const MOVED: &str = "the database was restored, or another station writes as this one: restart \
                      the station";
 /// How often a lasting error is repeated in the log.

@@ -163,7 +163,7 @@ async fn connect(url: &str) -> Result<(tokio_postgres::Client, Vec<tokio_postgre
     client.batch_execute(KEEP_HEAP).await?;
     let mut copies = Vec::new();
     for kind in KINDS {
-        copies.push(client.prepare(&telemetry_copy(kind)).await?);
+        copies.push(client.prepare(&telemetry_copy(kind, "public")).await?);
     }
     Ok((client, copies))
 }
