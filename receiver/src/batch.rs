@@ -13,6 +13,7 @@ use crate::{
         CopyBuffer,
         side::{SIDES, Side},
     },
+    detect::Event,
     queue::SHARDS,
     spacecraft::SpacecraftSet,
 };
@@ -30,6 +31,8 @@ pub struct Batch {
     /// The shards that it takes, one bit each.
     own: u64,
     samples: u64,
+    /// Events that are entries, by identity.
+    events: BTreeMap<i64, Event>,
     /// When its first sample was received.
     since: Option<Instant>,
     /// The chunks as they came, in case that a row is refused: its sample is then set aside as it
@@ -120,6 +123,7 @@ impl Batch {
             ranges: [Range::default(); SHARDS],
             own,
             samples: 0,
+            events: BTreeMap::new(),
             since: None,
             chunks: Vec::new(),
             places: Vec::new(),
@@ -173,6 +177,10 @@ impl Batch {
                     self.newcomers.push(record.spacecraft());
                 }
             }
+            if let Entry::Jump(jump) = &entry {
+                let event = Event::of_jump(jump, &form.station);
+                self.events.extend(event.map(|event| (event.id, event)));
+            }
             let is_row = self.rows.push(&entry, form, None);
             met(&entry, if is_row { Put::Row } else { Put::Beside });
         }
@@ -181,6 +189,12 @@ impl Batch {
             self.chunks.extend_from_slice(chunk.octets());
             self.places.push((place, self.chunks.len()));
         }
+    }
+
+    /// The events that are entries of its chunks, by identity.
+    #[must_use]
+    pub fn events(&self) -> &BTreeMap<i64, Event> {
+        &self.events
     }
 
     /// Its entries, as they came.
@@ -232,6 +246,7 @@ impl Batch {
             *range = Range { first: range.next, next: range.next, samples: 0 };
         }
         self.samples = 0;
+        self.events.clear();
         self.since = None;
         self.chunks.clear();
         self.places.clear();
@@ -283,7 +298,8 @@ impl Rows {
         let station = &*form.station;
         match (entry, poison) {
             (Entry::Sample(record), poison) => return self.push_sample(record, form, poison),
-            (_, Some(_)) => {}
+            // Events are no rows of a COPY.
+            (_, Some(_)) | (Entry::Jump(_), None) => {}
             (Entry::Link(row), None) => self.side(Side::LinkHealth).push_link(row, station),
             (Entry::Station(row), None) => {
                 self.side(Side::StationHealth).push_station(row, station)

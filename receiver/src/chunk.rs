@@ -6,7 +6,7 @@
 //!
 //! Layout of one entry, little-endian: received_at in µs since 1970 (i64), octets that follow
 //! (u16), what they are (u8: 0 a frame as received, 1 a JSON sample, 2 a row of `link_health`, 3 one
-//! of `station_health`, 4 a refused frame), then the octets.
+//! of `station_health`, 4 a refused frame, 5 a jump of a counter), then the octets.
 
 use std::sync::{
     Arc,
@@ -55,6 +55,8 @@ pub enum Entry<'a> {
     Station(Box<StationRow>),
     /// What was refused, and when.
     Rejected(i64, RejectedFrame<'a>),
+    /// A counter that has leapt.
+    Jump(link::Jump),
 }
 
 /// One sample and when it arrived.
@@ -198,6 +200,12 @@ impl Chunk {
         self.push(STATION_SHARD, received_us, TAG_REJECTED, &frame.to_octets())
     }
 
+    /// Appends a jump of a counter; false, and nothing done, when it has no room.
+    pub fn push_jump(&mut self, jump: &link::Jump) -> bool {
+        let shard = SpacecraftId::new(jump.spacecraft.get()).map_or(STATION_SHARD, shard_of);
+        self.push(shard, jump.time_us.get(), TAG_JUMP, jump.as_bytes())
+    }
+
     /// The entries, in the order in which they were appended.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         entries(&self.octets)
@@ -251,6 +259,7 @@ pub fn first(octets: &[u8]) -> Option<(Entry<'_>, &[u8])> {
         TAG_LINK => Entry::Link(link::Row::read_from_bytes(octets).ok()?),
         TAG_STATION => Entry::Station(Box::new(StationRow::read_from_bytes(octets).ok()?)),
         TAG_REJECTED => Entry::Rejected(received_us, RejectedFrame::from_octets(octets)?),
+        TAG_JUMP => Entry::Jump(link::Jump::read_from_bytes(octets).ok()?),
         _ => return None,
     };
     Some((entry, tail))
@@ -281,6 +290,9 @@ impl Entry<'_> {
             Self::Sample(record) => shard_of(record.spacecraft()),
             Self::Link(row) => {
                 SpacecraftId::new(row.spacecraft.get()).map_or(STATION_SHARD, shard_of)
+            }
+            Self::Jump(jump) => {
+                SpacecraftId::new(jump.spacecraft.get()).map_or(STATION_SHARD, shard_of)
             }
             Self::Station(_) | Self::Rejected(..) => STATION_SHARD,
         }
@@ -385,6 +397,7 @@ const TAG_SPARSE: u8 = 1;
 const TAG_LINK: u8 = 2;
 const TAG_STATION: u8 = 3;
 const TAG_REJECTED: u8 = 4;
+const TAG_JUMP: u8 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ pub mod anomalies;
 mod columnstore;
 pub mod schema;
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -207,11 +207,16 @@ impl Store {
         }
         let columnstore = self.columnstore_from.zip(self.columnstore.as_mut());
         copy_all(&transaction, &self.copies, &batch.rows, columnstore).await?;
+        // Each once: one statement cannot change a row twice.
+        let known: BTreeMap<i64, &Event> = events.iter().map(|&event| (event.id, event)).collect();
+        let of_entries = batch.events().iter().map(|(&id, event)| (id, event));
+        let events: Vec<&Event> =
+            of_entries.chain(known).collect::<BTreeMap<_, _>>().into_values().collect();
         let refused = if events.is_empty() {
             0
         } else {
             let statement = &self.upsert_anomalies;
-            anomalies::store(&mut transaction, statement, &who.station, events).await?
+            anomalies::store(&mut transaction, statement, &who.station, &events).await?
         };
         transaction.commit().await?;
         Ok(refused)

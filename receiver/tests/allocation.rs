@@ -38,6 +38,7 @@ fn the_hot_path_does_not_allocate() {
     let admission = Admission {
         spacecraft: SpacecraftSet::all(),
         satellites_max: 1_000,
+        streams_max: 2_000,
         sources: Vec::new(),
         source_rate: Some(1_000_000),
         rejected_per_second: 0,
