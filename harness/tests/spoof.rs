@@ -190,7 +190,7 @@ fn frames_behind_a_forged_one_are_stored_also_after_a_restart() -> Result<()> {
         let counters = pass.restart()?;
         assert_eq!((counters.accepted, counters.stale, counters.late), (601, 0, 500));
         let said = fs::read_to_string(pass.folder.path().join("first.log"))?;
-        assert!(said.contains("a sequence counter has leapt") && said.contains("SAT-01"), "{said}");
+        assert!(said.contains("leapt") && said.contains("SAT-01"), "{said}");
         pass.send((600..1_100).map(|count| (1, 5, count)))?;
         let (counters, station) = pass.stop()?;
         assert_eq!((counters.accepted, counters.stale, counters.late), (500, 0, 500));
@@ -198,7 +198,7 @@ fn frames_behind_a_forged_one_are_stored_also_after_a_restart() -> Result<()> {
         let events = "SELECT satellite_id, packet, channel, detector, severity, observed,
                              threshold BETWEEN 59000 AND 61000,
                              samples, closed_at = opened_at, close_reason, station
-                      FROM anomaly";
+                      FROM anomaly WHERE detector = 'link_jump'";
         assert_eq!(
             station.sql(events)?,
             "SAT-01|health|sequence|link_jump|warning|999900|t|1|t|instant|GS-01"
@@ -222,7 +222,8 @@ fn ten_datagrams_silence_none_of_a_hundred_satellites() -> Result<()> {
     let (counters, station) = pass.stop()?;
     assert_eq!((counters.accepted, counters.stale, counters.late), (10_100, 0, 5_000));
     assert_eq!(station.rows()?, 10_100);
-    assert_eq!(station.sql("SELECT count(DISTINCT satellite_id) FROM anomaly")?, "100");
+    let leapt = "SELECT count(DISTINCT satellite_id) FROM anomaly WHERE detector = 'link_jump'";
+    assert_eq!(station.sql(leapt)?, "100");
     Ok(())
 }
 

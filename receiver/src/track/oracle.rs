@@ -134,14 +134,19 @@ enum Step {
     Forged(i64),
     /// A frame of another boot, after which the counter goes on.
     Foreign(u8),
-    /// So many are lost, and then all of them come, every so-many-th first.
-    Dump(u16, u8),
+    /// So many are lost, and then all of them come, every so-many-th first; or the last ones first.
+    Dump(u16, u8, bool),
     /// The last so many come again.
     Repeat(u8),
     /// The next boot begins.
     Reboot,
     /// The tracker is saved and restored.
     Restart,
+}
+
+fn dumps() -> impl Strategy<Value = Step> {
+    let dump = (1..3_000_u16, 1..5_u8, any::<bool>());
+    dump.prop_map(|(counts, stride, is_reversed)| Step::Dump(counts, stride, is_reversed))
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -161,7 +166,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         30 => step.prop_map(Step::Frame),
         2 => any::<i32>().prop_map(|ahead| Step::Forged(ahead.into())),
         1 => (1..200_u8).prop_map(Step::Foreign),
-        1 => (1..3_000_u16, 1..5_u8).prop_map(|(counts, stride)| Step::Dump(counts, stride)),
+        1 => dumps(),
         1 => any::<u8>().prop_map(Step::Repeat),
         1 => Just(Step::Reboot),
         1 => Just(Step::Restart),
@@ -231,11 +236,12 @@ impl Flight {
             Step::Foreign(boot) => {
                 self.receive(&Arrival { boot_count: boot.into(), ..self.arrival })
             }
-            Step::Dump(counts, stride) => {
+            Step::Dump(counts, stride, is_reversed) => {
                 self.arrival.count = plus(i64::from(counts) + 1);
                 self.frame(self.arrival.count)?;
                 for first in 1..=stride {
                     for steps in (first.into()..=counts).step_by(stride.into()) {
+                        let steps = if is_reversed { counts + 1 - steps } else { steps };
                         self.frame(plus(steps.into()))?;
                     }
                 }
