@@ -314,13 +314,7 @@ impl Intake {
 
     /// A counter has leapt further than its rate explains: an event, as long as not too many are.
     #[cold]
-    fn jump(
-        &mut self,
-        frame: &Telemetry<'_>,
-        verdict: Verdict,
-        plausible: f32,
-        received_us: i64,
-    ) {
+    fn jump(&mut self, frame: &Telemetry<'_>, verdict: Verdict, plausible: f32, received_us: i64) {
         let Verdict::Gap { missed } = verdict else { return };
         let jump = Jump {
             time_us: received_us.into(),

@@ -330,9 +330,9 @@ fn tell(counters: &Counters, told: &Mutex<Told>) {
     if let Some(last) = leapt.last.filter(|_| leapt.seen > *jumps && is_quiet) {
         let (seen, spacecraft) = (leapt.seen - *jumps, SpacecraftId::new(last.spacecraft.get()));
         tracing::warn!(
-            "{seen} times a sequence counter has leapt further than its rate explains, last {} APID \
-             {} boot {} by {} to {}: is somebody else sending in its name? Frames behind the leap \
-             are stored as late; see detector link_jump in table anomaly",
+            "sequence counters have leapt further than rate and time explain ({seen}; the last: {} \
+             APID {}, boot {}, {} counts to {}): another sender may be using the name. Frames \
+             behind a leap are stored as late; see detector link_jump in table anomaly",
             spacecraft.map_or_else(String::new, |spacecraft| spacecraft.to_string()),
             last.apid,
             last.boot_count,

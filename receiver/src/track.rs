@@ -213,9 +213,8 @@ impl Tracker {
         let mut places = HashMap::new();
         for one in self.ended.iter().copied().chain(live) {
             // A boot that was followed several times.
-            let place = *places
-                .entry((one.spacecraft, one.apid, one.boot_count))
-                .or_insert(summary.len());
+            let place =
+                *places.entry((one.spacecraft, one.apid, one.boot_count)).or_insert(summary.len());
             match summary.get_mut(place) {
                 Some(known) => {
                     known.counts.add(&one.counts);
@@ -241,8 +240,7 @@ impl Tracker {
         loop {
             match self.room.wanted(arrival.spacecraft)? {
                 Vacate::Nothing => break,
-                Vacate::Stream(stream) => self.vacate(stream),
-                Vacate::Satellite(stream) => self.vacate(stream),
+                Vacate::Stream(stream) | Vacate::Satellite(stream) => self.vacate(stream),
             }
         }
         let mut boot = Boot::new(arrival.boot_count, arrival.width, 0.0);

@@ -76,7 +76,8 @@ mod tests {
     fn only_so_many_are_stored() {
         let mut budget = Budget::new();
         let mut stored = |range: std::ops::Range<i64>, times| {
-            let permits = |second| (0..times).filter(|_| budget.permits(second * 1_000_000)).count();
+            let permits =
+                |second| (0..times).filter(|_| budget.permits(second * 1_000_000)).count();
             range.map(permits).collect::<Vec<_>>()
         };
         assert_eq!(stored(1_000..1_003, 500), [100, 1, 1]);

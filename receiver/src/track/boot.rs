@@ -382,7 +382,10 @@ mod tests {
         let leap = Verdict::Gap { missed: 500_000_000 - 100 };
         assert_eq!(boot.take(500_000_000, 0).verdict, leap);
         assert_eq!(verdicts(&mut boot, 100..600), [Verdict::Late; 500]);
-        assert_eq!(verdicts(&mut boot, [50, 599, 600]), [Verdict::Stale, Verdict::Stale, Verdict::Late]);
+        assert_eq!(
+            verdicts(&mut boot, [50, 599, 600]),
+            [Verdict::Stale, Verdict::Stale, Verdict::Late]
+        );
         let Counts { missed, late, .. } = boot.line.counts(&boot.memory);
         assert_eq!(missed - late, 500_000_000 - 100 - 501);
     }
@@ -391,7 +394,7 @@ mod tests {
     fn a_dump_of_a_recorder_is_late() {
         let mut boot = boot(CounterWidth::EXTENDED);
         verdicts(&mut boot, (0..10).chain(6_000..6_010));
-        assert_eq!(verdicts(&mut boot, 10..6_000), [Verdict::Late; 5_990]);
+        assert!(verdicts(&mut boot, 10..6_000).iter().all(|&verdict| verdict == Verdict::Late));
         assert_eq!(boot.memory.ranges.iter().filter(|range| range.is_missed).count(), 0);
         assert_eq!(verdicts(&mut boot, [10, 5_999]), [Verdict::Stale, Verdict::Duplicate]);
     }
@@ -418,7 +421,10 @@ mod tests {
         let mut boot = boot(CounterWidth::EXTENDED);
         // 1,000 gaps of one count: far more than there are ranges.
         verdicts(&mut boot, (0..1_000).map(|n| 2 * n));
-        assert_eq!(verdicts(&mut boot, [1, 3, 3]), [Verdict::Late, Verdict::Late, Verdict::Duplicate]);
+        assert_eq!(
+            verdicts(&mut boot, [1, 3, 3]),
+            [Verdict::Late, Verdict::Late, Verdict::Duplicate]
+        );
     }
 
     /// Ten frames a second, then some are missing.

@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn first_in_first_out_but_for_what_is_removed() {
         let mut fifo = Fifo::new(5);
-        [3, 0, 4, 1].into_iter().for_each(|number| fifo.push(number));
+        for number in [3, 0, 4, 1] {
+            fifo.push(number);
+        }
         assert_eq!(all(&fifo), [3, 0, 4, 1]);
         fifo.remove(4);
         assert_eq!(all(&fifo), [3, 0, 1]);

@@ -98,14 +98,13 @@ impl Stream {
             return (boot.take(count), false);
         }
         let place = self.candidates.iter().position(|one| one.0.boot_count == boot_count);
-        let mut candidate = match place {
-            Some(place) => self.candidates.remove(place),
-            None => {
-                if self.candidates.len() == CANDIDATES {
-                    self.candidates.remove(0);
-                }
-                (Oracle::new(boot_count, width), 0, i64::MIN)
+        let mut candidate = if let Some(place) = place {
+            self.candidates.remove(place)
+        } else {
+            if self.candidates.len() == CANDIDATES {
+                self.candidates.remove(0);
             }
+            (Oracle::new(boot_count, width), 0, i64::MIN)
         };
         let verdict = candidate.0.take(count);
         if !verdict.is_accepted() {
@@ -270,7 +269,9 @@ impl Flight {
     fn balance(&mut self) -> Result<(), TestCaseError> {
         let mut sum = Counts::default();
         let summary = self.tracker.summary();
-        summary.iter().for_each(|boot| sum.add(&boot.counts));
+        for boot in &summary {
+            sum.add(&boot.counts);
+        }
         prop_assert_eq!(sum, std::mem::take(&mut self.total));
         self.resets = 0;
         Ok(())

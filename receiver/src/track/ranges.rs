@@ -238,7 +238,9 @@ mod tests {
 
     fn of(all: &[(u32, u32)]) -> Ranges {
         let mut ranges = Ranges::EMPTY;
-        all.iter().for_each(|&(start, counts)| ranges.push(range(start, counts)));
+        for &(start, counts) in all {
+            ranges.push(range(start, counts));
+        }
         ranges
     }
 

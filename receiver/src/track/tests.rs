@@ -34,8 +34,8 @@ fn a_reboot_keeps_both_windows() {
         (2, 1, Verdict::Duplicate, false),
     ];
     for (boot, count, verdict, is_reset) in steps {
-        let tracked = track(&mut tracker, 7, boot, count);
-        assert_eq!((tracked.verdict, tracked.is_reset), (verdict, is_reset), "{boot} {count}");
+        let found = track(&mut tracker, 7, boot, count);
+        assert_eq!((found.verdict, found.is_reset), (verdict, is_reset), "{boot} {count}");
     }
     let summary = tracker.summary();
     let found: Vec<_> =
@@ -50,8 +50,8 @@ fn two_foreign_boots_displace_no_true_one() {
         track(&mut tracker, 7, boot, count);
     }
     for boot in 900..1_000 {
-        let tracked = track(&mut tracker, 7, boot, 70_000);
-        assert_eq!((tracked.verdict, tracked.is_reset), (Verdict::Next, false));
+        let found = track(&mut tracker, 7, boot, 70_000);
+        assert_eq!((found.verdict, found.is_reset), (Verdict::Next, false));
         // Both true boots go on, and know what came.
         assert_eq!(track(&mut tracker, 7, 1, 1).verdict, Verdict::Duplicate);
         assert_eq!(track(&mut tracker, 7, 2, 2).verdict, Verdict::Duplicate);
@@ -73,7 +73,10 @@ fn a_candidate_needs_three_frames_with_rising_times() {
         tracker.arrive(&arrival).unwrap().is_reset
     };
     let steps = [(0, 5), (1, 5), (2, 4), (3, 6), (3, 9), (4, 6), (5, 7)];
-    assert_eq!(steps.map(|(count, us)| foreign(count, us)), [false, false, false, false, false, false, true]);
+    assert_eq!(
+        steps.map(|(count, us)| foreign(count, us)),
+        [false, false, false, false, false, false, true]
+    );
 }
 
 #[test]
@@ -130,7 +133,10 @@ fn a_new_spacecraft_takes_the_room_of_one_heard_once() {
     track(&mut tracker, 9, 0, 0);
     assert!(track(&mut tracker, 6, 0, 0).is_new);
     assert_eq!(tracker.vacated(), [0], "the oldest, and its number is used again");
-    assert_eq!((tracker.find(id(5), Apid::new(100)), tracker.find(id(6), Apid::new(100))), (None, Some(0)));
+    assert_eq!(
+        (tracker.find(id(5), Apid::new(100)), tracker.find(id(6), Apid::new(100))),
+        (None, Some(0))
+    );
     track(&mut tracker, 6, 0, 1);
     // A repeat is no second frame.
     assert!(track(&mut tracker, 7, 0, 0).is_new);
@@ -215,8 +221,8 @@ fn what_it_remembers_is_remembered_after_a_restart() {
         (8, 6, 0, Verdict::Duplicate, false),
         (8, 6, 2, Verdict::Next, true),
     ] {
-        let tracked = track(&mut restored, spacecraft, boot, count);
-        assert_eq!((tracked.verdict, tracked.is_reset), (verdict, is_reset), "{boot} {count}");
+        let found = track(&mut restored, spacecraft, boot, count);
+        assert_eq!((found.verdict, found.is_reset), (verdict, is_reset), "{boot} {count}");
     }
 }
 
@@ -251,8 +257,8 @@ fn a_state_of_layout_1_is_read() {
         (10, 1, last - 100_000, Verdict::Next),
         (10, 1, 5_000, Verdict::Gap { missed: 4_994 }),
     ] {
-        let tracked = track(&mut tracker, spacecraft, boot, count);
-        assert_eq!((tracked.verdict, tracked.plausible), (verdict, None), "{spacecraft} {count}");
+        let found = track(&mut tracker, spacecraft, boot, count);
+        assert_eq!((found.verdict, found.plausible), (verdict, None), "{spacecraft} {count}");
     }
     // Its ranges move out of the window.
     track(&mut tracker, 9, 3, 20_000);
@@ -275,15 +281,15 @@ fn a_leap_that_the_rate_does_not_explain() {
         assert_eq!(track(&mut tracker, 7, 1, count).plausible, None);
     }
     let forged = Arrival { count: 1_000_000, ..arrival(7, 1, 100) };
-    let tracked = tracker.arrive(&forged).unwrap();
-    assert_eq!(tracked.verdict, Verdict::Gap { missed: 1_000_000 - 100 });
-    assert!((tracked.plausible.unwrap() - 66.0).abs() < 0.1, "{tracked:?}");
+    let found = tracker.arrive(&forged).unwrap();
+    assert_eq!(found.verdict, Verdict::Gap { missed: 1_000_000 - 100 });
+    assert!((found.plausible.unwrap() - 66.0).abs() < 0.1, "{found:?}");
     // Ten seconds of silence at ten a second.
     for count in 0..50 {
         track(&mut tracker, 8, 1, count);
     }
-    let tracked = track(&mut tracker, 8, 1, 150);
-    assert_eq!((tracked.verdict, tracked.plausible), (Verdict::Gap { missed: 100 }, None));
+    let found = track(&mut tracker, 8, 1, 150);
+    assert_eq!((found.verdict, found.plausible), (Verdict::Gap { missed: 100 }, None));
     // The rate is that of the stream, also in a candidate.
     for count in [0, 1] {
         assert_eq!(track(&mut tracker, 8, 2, count).plausible, None);
