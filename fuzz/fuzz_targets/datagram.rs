@@ -38,6 +38,7 @@ fuzz_target!(|octets: &[u8]| {
     let admission = Admission {
         spacecraft: SpacecraftSet::all(),
         satellites_max: 3,
+        streams_max: 5,
         sources: Vec::new(),
         source_rate: None,
         rejected_per_second: 100,

@@ -5,7 +5,7 @@ used or may use, and compares it with this project's own parser and tracker.
 
 `FOLDER/datagrams.jsonl` has one datagram a line: `{"octets": hex, "items": [[octets, refusal]]}`,
 where the refusal of a good frame is null. `FOLDER/tracks.jsonl` has one sequence of frames a line, as
-`[stream, boot count, counter, verdict, missing, is_reboot]`.
+`[stream, boot count, counter, time, verdict, missing, is_reboot]`.
 """
 
 import datetime
@@ -55,9 +55,9 @@ def check(version, datagrams, tracks, comparison):
         equal(f"datagram {index}", datagram["items"], theirs)
     for index, track in enumerate(tracks):
         streams = runtime.table()
-        for step, (stream, boot, counter, *ours) in enumerate(track):
+        for step, (stream, boot, counter, time, *ours) in enumerate(track):
             verdict, missing, is_reboot = module[b"track"](
-                streams, stream.encode(), boot, counter)
+                streams, stream.encode(), boot, counter, time)
             equal(f"track {index}, frame {step}", ours, [verdict.decode(), missing, is_reboot])
     for day in DAYS:
         ours = datetime.datetime(1958, 1, 1) + datetime.timedelta(days=day, milliseconds=86_399_007)

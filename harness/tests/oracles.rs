@@ -97,7 +97,7 @@ fn the_dissector_agrees_with_the_station_in_every_lua() -> Result<()> {
     judges::run(judges::oracle("check_lua.py")?.arg(folder.path()))?;
 
     let mut wrong = tracks;
-    wrong[1][3][4] = json!(1_000_000);
+    wrong[1][3][5] = json!(1_000_000);
     write_lines(&folder.path().join("tracks.jsonl"), &wrong)?;
     let output = judges::output(judges::oracle("check_lua.py")?.arg(folder.path()))?;
     assert_eq!(output.status.code(), Some(1));
@@ -214,7 +214,7 @@ fn track(seed: u32) -> Value {
     let mut sequence = Sequence::new((seed * 16_380).wrapping_sub(5));
     let mut random = seed;
     let mut frames = Vec::new();
-    for _ in 0..400 {
+    for ms in 0..400_u32 {
         // Numerical Recipes' generator; its high bits are good enough to choose by.
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let choice = random >> 24;
@@ -224,6 +224,7 @@ fn track(seed: u32) -> Value {
             200..230 => (random >> 8 & 8_191) as i32 - 4_096,
             230..240 => 4_090 + (random >> 8 & 15) as i32,
             240..250 => -4_090 - (random >> 8 & 15) as i32,
+            250..253 => -20_000,
             _ => 16_384,
         };
         sequence = Sequence::new(sequence.value().wrapping_add_signed(steps));
@@ -236,14 +237,14 @@ fn track(seed: u32) -> Value {
             spacecraft: SpacecraftId::new(1).expect("not 0"),
             boot_count,
             sequence,
-            time: CdsTime { day: 0, ms: 0, us: 0 },
+            time: CdsTime { day: 0, ms, us: 0 },
         };
         let mut out = [0; FRAME_OCTETS_MAX];
         let octets = emit(&stamp, &Packet::Health(Health::default()), &mut out);
         let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(octets).next(|_| true) else {
             unreachable!("an emitted frame is good");
         };
-        let found = tracker.track(&frame);
+        let found = tracker.track(&frame).expect("there is room for one stream");
         let (verdict, missing) = match found.verdict {
             Verdict::Next => ("next", 0),
             Verdict::Gap { missed } => ("gap", missed),
@@ -255,6 +256,7 @@ fn track(seed: u32) -> Value {
             "stream",
             boot_count,
             sequence.value(),
+            ms,
             verdict,
             missing,
             found.is_reset

@@ -125,7 +125,8 @@ fn columns_read_well() -> Result<()> {
     );
     let sequence = lines("sequence")?;
     assert_eq!(sequence[2], "OrbitStream\tSAT-01 health #16385 boot 7 [3 missing]");
-    assert_eq!(sequence[10], "OrbitStream\tSAT-01 health #0 boot 8 [1 reboot]");
+    assert_eq!(sequence[11], "OrbitStream\tSAT-01 health #0 boot 8");
+    assert_eq!(sequence[14], "OrbitStream\tSAT-01 health #2 boot 8 [1 reboot]");
     assert_eq!(lines("idle")?[0], "OrbitStream\tno telemetry [1 idle]");
     Ok(())
 }

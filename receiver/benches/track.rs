@@ -42,7 +42,7 @@ fn track(criterion: &mut Criterion) {
                         // Streams exist before the clock starts, as they do in a running station.
                         let mut tracker = Tracker::new(10_000);
                         for view in &views[..usize::from(satellites)] {
-                            tracker.track(view);
+                            let _first = tracker.track(view);
                         }
                         tracker
                     },

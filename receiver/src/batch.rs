@@ -15,6 +15,7 @@ use crate::{
         side::{SIDES, Side},
     },
     definitions::Definitions,
+    detect::Event,
     queue::SHARDS,
     spacecraft::SpacecraftSet,
 };
@@ -34,6 +35,8 @@ pub struct Batch {
     /// The shards that it takes, one bit each.
     own: u64,
     samples: u64,
+    /// Events that are entries, by identity.
+    events: BTreeMap<i64, Event>,
     /// When its first sample was received.
     since: Option<Instant>,
     /// The chunks as they came, in case that a row is refused: its sample is then set aside as it
@@ -140,6 +143,7 @@ impl Batch {
             ranges: [Range::default(); SHARDS],
             own,
             samples: 0,
+            events: BTreeMap::new(),
             since: None,
             chunks: Vec::new(),
             places: Vec::new(),
@@ -219,6 +223,10 @@ impl Batch {
             {
                 self.newcomers.push(record.spacecraft());
             }
+            if let Entry::Jump(jump) = &entry {
+                let event = Event::of_jump(jump, &form.station);
+                self.events.extend(event.map(|event| (event.id, event)));
+            }
             let is_row = self.rows.push(&entry, form, None);
             met(&entry, if is_row { Put::Row } else { Put::Beside });
         }
@@ -228,6 +236,12 @@ impl Batch {
             let (end, samples) = (self.chunks.len(), chunk.samples());
             self.places.push(Place { number: place, end, samples, format: chunk.format() });
         }
+    }
+
+    /// The events that are entries of its chunks, by identity.
+    #[must_use]
+    pub fn events(&self) -> &BTreeMap<i64, Event> {
+        &self.events
     }
 
     /// Its entries, as they came.
@@ -279,6 +293,7 @@ impl Batch {
             *range = Range { first: range.next, next: range.next, samples: 0 };
         }
         self.samples = 0;
+        self.events.clear();
         self.since = None;
         self.chunks.clear();
         self.places.clear();
@@ -338,7 +353,8 @@ impl Rows {
         match (entry, poison) {
             (Entry::Sample(record), poison) => return self.push_sample(record, form, poison),
             (Entry::Unreadable(entry), poison) => self.push_unreadable(entry, form, poison),
-            (_, Some(_)) => {}
+            // Events are no rows of a COPY.
+            (_, Some(_)) | (Entry::Jump(_), None) => {}
             (Entry::Link(row), None) => self.side(Side::LinkHealth).push_link(row, station),
             (Entry::Station(row), None) => {
                 self.side(Side::StationHealth).push_station(row, station)

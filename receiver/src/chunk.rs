@@ -20,7 +20,9 @@ use zerocopy::IntoBytes as _;
 use crate::{
     definitions::Decodable, ledger::StationRow, link, rejected::RejectedFrame, sparse::Sparse,
 };
-use entry::{FRAME, HEAD_OCTETS, LINK, REJECTED, RawEntries, SPARSE, STATION, shard_of_number};
+use entry::{
+    FRAME, HEAD_OCTETS, JUMP, LINK, REJECTED, RawEntries, SPARSE, STATION, shard_of_number,
+};
 
 pub use entry::{Entries, Entry, EntryFormat, Record, Sample, Unreadable, Why};
 
@@ -215,6 +217,11 @@ impl Chunk {
     /// Appends a refused frame; false, and nothing done, when it has no room.
     pub fn push_rejected(&mut self, frame: &RejectedFrame<'_>, received_us: i64) -> bool {
         self.push(NO_SPACECRAFT, received_us, REJECTED, &frame.to_octets())
+    }
+
+    /// Appends a jump of a counter; false, and nothing done, when it has no room.
+    pub fn push_jump(&mut self, jump: &link::Jump) -> bool {
+        self.push(jump.spacecraft.get(), jump.time_us.get(), JUMP, jump.as_bytes())
     }
 
     /// The entries, in the order in which they were appended, as far as this program decodes them

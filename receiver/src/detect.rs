@@ -12,6 +12,7 @@
 //! | `baseline` | drifts and shifts, against what the orbit brings at this place |
 //! | `ewma` | shifts, where there is no orbit to go by |
 //! | silence | a satellite that is not heard any more |
+//! | `link_jump` | a counter that has leapt; found by the tracker |
 //!
 //! Bounded: [`Settings::memory`] octets for what is learned; satellites beyond that get limits only,
 //! and are counted, until they have proven themselves and another one makes room. At most
@@ -26,6 +27,7 @@ mod baseline;
 mod delta;
 mod event;
 mod ewma;
+mod jump;
 mod limits;
 mod monitor;
 mod open;

@@ -4,20 +4,20 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use protocol::{Apid, Datagram, Frame, SpacecraftId, Telemetry};
+use protocol::{Apid, Datagram, Frame, KINDS, Refusal, SpacecraftId, Telemetry};
 
 use crate::{
     chunk::{Chunk, Entry, Record, Sample},
     definitions::Definitions,
     ledger::{Counters, IntakeCounts, Ledger, Rejections},
-    link::{BYTES_PER_LINK, Links},
+    link::{BYTES_PER_LINK, Budget, Jump, Links, Row},
     quarantine_rate::{Dated, QuarantineRate},
     queue::Outlets,
     rejected::{Rationing, RejectedFrame},
     source_rate::SourceRate,
     spacecraft::SpacecraftSet,
     time_window::TimeWindow,
-    track::{BYTES_PER_STREAM_MAX, StreamCounts, Tracked, Tracker, Verdict, streams_max},
+    track::{BYTES_PER_STREAM_MAX, Limits, StreamCounts, Tracked, Tracker, Verdict},
 };
 
 /// Who is let in.
@@ -27,6 +27,8 @@ pub struct Admission {
     pub spacecraft: SpacecraftSet,
     /// How many of them at most.
     pub satellites_max: usize,
+    /// How many streams of them at most.
+    pub streams_max: usize,
     /// Sources that are accepted; all when empty.
     pub sources: Vec<IpNet>,
     /// Datagrams that each source may send, a second; any number when none.
@@ -46,6 +48,9 @@ pub struct Intake {
     tracker: Tracker,
     links: Links,
     rationing: Rationing,
+    /// Rows of links whose streams made room.
+    closings: Rationing,
+    jumps: Budget,
     source_rate: Option<SourceRate>,
     quarantine_rate: Option<QuarantineRate>,
     /// When a frame last was refused, or dated outside the window.
@@ -65,14 +70,28 @@ pub struct Intake {
     counters: Arc<Counters>,
 }
 
+impl Admission {
+    /// How much is tracked: as many as are wanted, and all that are named in a list.
+    fn limits(&self) -> Limits {
+        let named = self.spacecraft.len();
+        let named = if named < SpacecraftSet::all().len() { named } else { 0 };
+        Limits {
+            satellites_max: self.satellites_max.max(named),
+            streams_max: self.streams_max.max(named * KINDS.len()),
+        }
+    }
+}
+
 impl Intake {
     /// Nothing received yet.
     #[must_use]
     pub fn new(admission: Admission, outlets: Outlets, counters: Arc<Counters>) -> Self {
         Self {
-            tracker: Tracker::new(admission.satellites_max),
-            links: Links::new(streams_max(admission.satellites_max)),
+            tracker: Tracker::with_limits(admission.limits()),
+            links: Links::new(admission.limits().streams_max),
             rationing: Rationing::new(admission.rejected_per_second),
+            closings: Rationing::new(CLOSINGS_PER_SECOND),
+            jumps: Budget::new(),
             source_rate: admission.source_rate.map(SourceRate::new),
             quarantine_rate: admission
                 .quarantine_per_second
@@ -110,9 +129,8 @@ impl Intake {
         }
         let mut frames = Datagram::new(octets);
         loop {
-            let (spacecraft, tracker) = (&self.admission.spacecraft, &self.tracker);
-            let known = |id: SpacecraftId| spacecraft.contains(id) && tracker.has_room_for(id);
-            let Some(item) = frames.next(known) else {
+            let spacecraft = &self.admission.spacecraft;
+            let Some(item) = frames.next(|id| spacecraft.contains(id)) else {
                 break;
             };
             self.counts.frames += 1;
@@ -185,7 +203,8 @@ impl Intake {
 
     /// Goes on from what a tracker knew before; false when the octets do not say it.
     pub fn restore(&mut self, state: &[u8], now_us: i64) -> bool {
-        let is_restored = self.tracker.restore(state);
+        let spacecraft = &self.admission.spacecraft;
+        let is_restored = self.tracker.restore(state, |id| spacecraft.contains(id));
         for stream in self.tracker.streams() {
             self.links.know(stream, now_us);
         }
@@ -199,9 +218,13 @@ impl Intake {
         for entry in chunk.entries_as(definitions.of(chunk.format().fingerprint)) {
             match entry {
                 Entry::Sample(Record { received_us, sample: Sample::Frame(frame) }) => {
-                    let tracked = self.tracker.track(&frame);
+                    // As it was decided when it was received.
+                    let Some(tracked) = self.tracker.track(&frame) else { continue };
+                    if tracked.is_new {
+                        self.close_links(received_us, |_, _| false);
+                    }
                     if tracked.verdict.is_accepted() {
-                        self.count_link(&frame, tracked, received_us);
+                        self.count_link(&frame, &tracked, received_us);
                     }
                 }
                 Entry::Link(row) => {
@@ -215,6 +238,7 @@ impl Intake {
                 Entry::Sample(_)
                 | Entry::Station(_)
                 | Entry::Rejected(..)
+                | Entry::Jump(_)
                 | Entry::Unreadable(_) => {}
             }
         }
@@ -259,9 +283,17 @@ impl Intake {
 
     #[inline]
     fn telemetry(&mut self, frame: &Telemetry<'_>, source: Option<IpAddr>, received_us: i64) {
-        let tracked = self.tracker.track(frame);
+        let Some(tracked) = self.tracker.track(frame) else {
+            self.counts.rejected.count(Refusal::UnknownSpacecraft);
+            let reason = Rejections::place(Refusal::UnknownSpacecraft);
+            self.keep(reason, source, frame.octets(), received_us);
+            return;
+        };
         self.counts.resets += u64::from(tracked.is_reset);
-        self.count_link(frame, tracked, received_us);
+        if tracked.is_new {
+            self.make_room(received_us);
+        }
+        self.count_link(frame, &tracked, received_us);
         match tracked.verdict {
             Verdict::Next => {}
             Verdict::Gap { missed } => self.counts.missed += u64::from(missed),
@@ -288,10 +320,57 @@ impl Intake {
             }
         }
         self.append(frame, received_us);
+        if let Some(plausible) = tracked.plausible {
+            self.jump(frame, tracked.verdict, plausible, received_us);
+        }
+    }
+
+    /// A stream is new: ends the links of those that made room for it.
+    #[cold]
+    fn make_room(&mut self, received_us: i64) {
+        self.close_links(received_us, |intake, row| {
+            intake.closings.permits(received_us) && intake.push_link(row)
+        });
+    }
+
+    fn close_links(&mut self, now_us: i64, mut send: impl FnMut(&mut Self, &Row) -> bool) {
+        let mut links = std::mem::take(&mut self.links);
+        for place in 0..self.tracker.vacated().len() {
+            links.close(self.tracker.vacated()[place], now_us, |row| send(self, row));
+        }
+        self.links = links;
+    }
+
+    /// A counter has leapt further than its rate explains: an event, as long as not too many are.
+    #[cold]
+    fn jump(&mut self, frame: &Telemetry<'_>, verdict: Verdict, plausible: f32, received_us: i64) {
+        let Verdict::Gap { missed } = verdict else { return };
+        let jump = Jump {
+            time_us: received_us.into(),
+            spacecraft: frame.spacecraft().number().into(),
+            apid: frame.apid().number().into(),
+            boot_count: u32::from(frame.boot_count()).into(),
+            count: frame.sequence().value().into(),
+            missed: missed.into(),
+            plausible: plausible.into(),
+        };
+        let writer = self.outlets.writer_of(frame.spacecraft());
+        let is_stored =
+            self.jumps.permits(received_us) && self.push(writer, |chunk| chunk.push_jump(&jump));
+        let jumps = &mut self.counts.jumps;
+        jumps.seen += 1;
+        jumps.unstored += u64::from(!is_stored);
+        jumps.last = Some(jump);
+    }
+
+    fn push_link(&mut self, row: &Row) -> bool {
+        let spacecraft = SpacecraftId::new(row.spacecraft.get());
+        let writer = spacecraft.map_or(0, |spacecraft| self.outlets.writer_of(spacecraft));
+        self.push(writer, |chunk| chunk.push_link(row))
     }
 
     #[inline]
-    fn count_link(&mut self, frame: &Telemetry<'_>, tracked: Tracked, received_us: i64) {
+    fn count_link(&mut self, frame: &Telemetry<'_>, tracked: &Tracked, received_us: i64) {
         self.links.count(
             tracked.stream,
             (frame.spacecraft(), frame.apid()),
@@ -345,11 +424,7 @@ impl Intake {
     /// Appends the rows about links and station. What finds no room is told the next time.
     fn tell(&mut self, now_us: i64, is_last: bool) {
         let mut links = std::mem::take(&mut self.links);
-        let send = |row: &crate::link::Row| {
-            let spacecraft = SpacecraftId::new(row.spacecraft.get());
-            let writer = spacecraft.map_or(0, |spacecraft| self.outlets.writer_of(spacecraft));
-            self.push(writer, |chunk| chunk.push_link(row))
-        };
+        let send = |row: &Row| self.push_link(row);
         if is_last {
             links.last_rows(now_us, send);
         } else {
@@ -400,8 +475,10 @@ impl Intake {
     }
 }
 
-// docs/architecture.md states this bound for every spacecraft there can be, with three APIDs each.
-const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 65_535 * 3 < 272 << 20);
+// docs/architecture.md states this bound for the default of --max-streams.
+const _: () = assert!((BYTES_PER_STREAM_MAX + BYTES_PER_LINK) * 20_000 < 104 << 20);
+/// Rows a second of links whose streams made room: what is beyond that is in the ledger alone.
+const CLOSINGS_PER_SECOND: u32 = 100;
 /// Links and station are told about each second.
 const TELL_PERIOD_US: i64 = 1_000_000;
 /// How long something refused says that more will be.
@@ -438,6 +515,7 @@ mod tests {
         Admission {
             spacecraft: SpacecraftSet::all(),
             satellites_max: 3,
+            streams_max: 6,
             sources: Vec::new(),
             source_rate: None,
             rejected_per_second: 2,
@@ -458,8 +536,10 @@ mod tests {
             &frame(1, 5),
             &[1, 2, 3],
             &frame(2, 9),
+            &frame(2, 10),
             &idle,
             &frame(3, 0),
+            &frame(3, 1),
             &frame(4, 0),
             &frame(1, 3),
         ]
@@ -467,7 +547,7 @@ mod tests {
         intake.datagram(&datagram, None, 1);
         intake.publish();
         let ledger = counters.ledger();
-        assert_eq!((ledger.frames, ledger.accepted, ledger.pending), (9, 5, 5));
+        assert_eq!((ledger.frames, ledger.accepted, ledger.pending), (11, 7, 7));
         assert_eq!((ledger.duplicate, ledger.idle, ledger.rejected.total()), (1, 1, 2));
         assert_eq!((ledger.missed, ledger.late, ledger.lost), (4, 1, 3));
         assert_eq!(ledger.rejected.unknown_spacecraft, 1);
@@ -477,7 +557,7 @@ mod tests {
         let samples = |inlet: &crate::queue::Inlet| -> u64 {
             inlet.chunks.try_iter().map(|chunk| chunk.samples()).sum()
         };
-        assert_eq!(inlets.iter().map(samples).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(inlets.iter().map(samples).collect::<Vec<_>>(), [2, 5]);
     }
 
     #[test]
@@ -503,13 +583,139 @@ mod tests {
                         assert_eq!((frame.reason, frame.octets), (0, &[1, 2, 3][..]));
                         rejected += 1;
                     }
-                    Entry::Sample(_) | Entry::Unreadable(_) => {}
+                    Entry::Sample(_) | Entry::Jump(_) | Entry::Unreadable(_) => {}
                 }
             }
         }
         assert_eq!((links, rejected), (vec![(1, 2), (2, 0)], 2));
         assert_eq!(stations.iter().map(|row| row[0]).collect::<Vec<_>>(), [0, 6, 0]);
         assert_eq!(counters.ledger().rejected.too_short, 5);
+    }
+
+    #[test]
+    fn a_leap_is_an_event_and_too_many_are_only_counted() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 1 << 20, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        let leaps = 300;
+        for leap in 0..=leaps {
+            intake.datagram(&frame(1, leap * 1_000), None, 5);
+        }
+        intake.finish(10);
+        let jumps = counters.jumps();
+        let stored: Vec<_> = inlets[0]
+            .chunks
+            .try_iter()
+            .flat_map(|chunk| {
+                let jumps = chunk.entries().filter_map(|entry| match entry {
+                    Entry::Jump(jump) => Some(jump),
+                    _ => None,
+                });
+                jumps.collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!((jumps.seen, jumps.unstored), (leaps.into(), u64::from(leaps) - 100));
+        assert_eq!((stored.len(), jumps.last.unwrap().count.get()), (100, leaps * 1_000));
+        assert_eq!((stored[1].missed.get(), stored[1].count.get()), (999, 2_000));
+        assert_eq!(counters.ledger().accepted, u64::from(leaps) + 1);
+    }
+
+    #[test]
+    fn invented_spacecraft_make_room_and_their_links_are_told() {
+        let counters = Counters::new(1);
+        let (outlets, inlets) = queues(1, 1 << 20, &counters);
+        let mut intake = Intake::new(admission(), outlets, Arc::clone(&counters));
+        intake.datagram(&[frame(1, 0), frame(1, 1)].concat(), None, 5);
+        for invented in 1_000..1_050 {
+            intake.datagram(&frame(invented, 7), None, 5);
+        }
+        // A new one that is true is heard again, and from then on refused nothing.
+        intake.datagram(&[frame(2, 0), frame(2, 1)].concat(), None, 6);
+        intake.datagram(&[frame(3, 0), frame(3, 1)].concat(), None, 7);
+        intake.datagram(&frame(1_000, 7), None, 8);
+        intake.finish(10);
+        let mut told = Vec::new();
+        for chunk in inlets[0].chunks.try_iter() {
+            told.extend(chunk.entries().filter_map(|entry| match entry {
+                Entry::Link(row) => Some((row.spacecraft.get(), row.received.get())),
+                _ => None,
+            }));
+        }
+        told.sort_unstable();
+        let true_ones = [(1, 2), (2, 2), (3, 2)].into_iter();
+        assert_eq!(told, true_ones.chain((1_000..1_050).map(|id| (id, 1))).collect::<Vec<_>>());
+        let ledger = counters.ledger();
+        assert_eq!((ledger.accepted, ledger.rejected.unknown_spacecraft), (56, 1));
+        assert_eq!(ledger.frames_residual(), 0);
+        assert_eq!(intake.streams().iter().map(|one| one.counts.accepted).sum::<u64>(), 56);
+    }
+
+    #[test]
+    fn a_spacecraft_that_is_listed_always_has_room() {
+        let counters = Counters::new(1);
+        let spacecraft = "1-4".parse().unwrap();
+        let admission = Admission { spacecraft, satellites_max: 1, streams_max: 1, ..admission() };
+        // What was tracked while the list was another takes no room.
+        let mut before = Tracker::new(1_000);
+        for other in 500..1_000 {
+            for count in 0..2 {
+                let octets = frame(other, count);
+                let frame = Telemetry::from_checked(&octets).unwrap();
+                before.track(&frame).unwrap();
+            }
+        }
+        let (outlets, _inlets) = queues(1, 1 << 20, &counters);
+        let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
+        assert!(intake.restore(&before.state(), 0));
+        for round in 0..3 {
+            for number in 1..=5 {
+                intake.datagram(&frame(number, round), None, 5);
+            }
+        }
+        intake.publish();
+        let ledger = counters.ledger();
+        assert_eq!((ledger.accepted, ledger.rejected.unknown_spacecraft), (12, 3));
+    }
+
+    /// What was accepted behind the tracker's state is tracked again, with the same outcome.
+    #[test]
+    fn a_recalled_journal_agrees() {
+        let counters = Counters::new(1);
+        let intake = || {
+            let (outlets, inlets) = queues(1, 1 << 20, &counters);
+            (Intake::new(admission(), outlets, Arc::clone(&counters)), inlets)
+        };
+        let (mut before, inlets) = intake();
+        let boot = |boot_count: u16, count: u32| {
+            let mut octets = frame(1, count);
+            octets[18..20].copy_from_slice(&boot_count.to_be_bytes());
+            let end = octets.len() - 2;
+            let crc = protocol::crc16(&octets[..end]);
+            octets[end..].copy_from_slice(&crc.to_be_bytes());
+            octets
+        };
+        before.datagram(&[frame(1, 0), frame(2, 0)].concat(), None, 1);
+        let state = before.tracker.state();
+        before.finish(2);
+        inlets[0].chunks.try_iter().for_each(drop);
+        let frames = [
+            [frame(1, 1_000_000), frame(1, 3), frame(1, 3), frame(3, 0), frame(9, 0)].concat(),
+            [boot(7, 0), boot(8, 0), boot(7, 0), boot(9, 0), frame(1, 2), frame(9, 1)].concat(),
+            [frame(3, 0), frame(10, 5), frame(10, 9), frame(1, 3), boot(9, 1)].concat(),
+        ];
+        for frames in &frames {
+            before.datagram(frames, None, 3);
+        }
+        before.finish(4);
+        let (mut after, _inlets) = intake();
+        assert!(after.restore(&state, 5));
+        inlets[0]
+            .chunks
+            .try_iter()
+            .for_each(|chunk| after.recall(&chunk, &Definitions::built_in()));
+        after.recalled();
+        assert_eq!(after.tracker.state(), before.tracker.state());
+        assert_eq!(after.streams(), []);
     }
 
     #[test]

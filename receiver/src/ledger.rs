@@ -17,7 +17,7 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::{detect::WatchCounts, journal::Gauges, track::StreamCounts};
+use crate::{detect::WatchCounts, journal::Gauges, link::Jump, track::StreamCounts};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -248,7 +248,7 @@ pub struct Report {
 pub struct StreamReport {
     pub satellite_id: String,
     pub apid: u16,
-    pub boot_count: u16,
+    pub boot_count: u32,
     pub accepted: u64,
     pub missed: u64,
     pub late: u64,
@@ -293,6 +293,18 @@ pub struct IntakeCounts {
     pub quarantine_dropped: u64,
     /// Samples in chunks that have not been sent on yet.
     pub open: u64,
+    pub jumps: JumpCounts,
+}
+
+/// Counters that have leapt; no part of the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JumpCounts {
+    /// How often.
+    pub seen: u64,
+    /// Those that are no event of the database, since too many were.
+    pub unstored: u64,
+    /// The last one.
+    pub last: Option<Jump>,
 }
 
 /// What one writer counts.
@@ -426,6 +438,12 @@ impl Counters {
             let fewer = |queued: u64| Some(queued.saturating_sub(samples));
             let _never_fails = queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         }
+    }
+
+    /// Counters that have leapt.
+    #[must_use]
+    pub fn jumps(&self) -> JumpCounts {
+        hold(&self.intake).jumps
     }
 
     /// What all writers' detectors have done.

@@ -4,6 +4,7 @@
 //! rows a second: with more streams than that each gets its row less often. A row that cannot be
 //! sent is no loss, the interval just goes on.
 
+mod jump;
 mod latency;
 
 use protocol::{Apid, SpacecraftId};
@@ -13,6 +14,7 @@ use zerocopy::{
 };
 
 use crate::track::Verdict;
+pub use jump::{Budget, Jump};
 use latency::Histogram;
 
 /// Every stream's interval, in columns as in the tracker. Each accepted frame changes something in two
@@ -33,6 +35,7 @@ pub struct Links {
 struct Link {
     tally: Tally,
     heard_us: i64,
+    /// When the interval began; [`VACANT_US`] while the place is that of no stream.
     opened_us: i64,
     /// The largest latency; [`NONE`] before the first.
     latency_max_us: i64,
@@ -88,8 +91,8 @@ impl Links {
         }
     }
 
-    /// Counts a valid frame of the stream at `place`: streams are numbered in the order in which
-    /// they are first heard. `latency_us` is its way from generation to arrival.
+    /// Counts a valid frame of the stream at `place`, which is the tracker's number of it.
+    /// `latency_us` is its way from generation to arrival.
     #[inline]
     pub fn count(
         &mut self,
@@ -99,11 +102,8 @@ impl Links {
         octets: usize,
         (received_us, latency_us): (i64, i64),
     ) {
-        if place >= self.links.len() {
-            debug_assert_eq!(place, self.links.len());
-            // Its first interval is as long as everybody's, so that rates are right.
-            let opened_us = self.ticked_us.clamp(received_us - TICK_US, received_us - 1);
-            self.know(stream, opened_us);
+        if self.links.get(place).is_none_or(|link| link.opened_us == VACANT_US) {
+            self.open(place, stream, received_us);
         }
         let link = &mut self.links[place];
         link.heard_us = received_us;
@@ -128,6 +128,17 @@ impl Links {
             link.latency_max_us = link.latency_max_us.max(latency_us);
             self.latencies[place].add(latency_us.unsigned_abs());
         }
+    }
+
+    /// The stream at `place` is followed no more: what was counted of it is handed to `send`, and the
+    /// place is free for another one.
+    pub fn close(&mut self, place: usize, now_us: i64, send: impl FnOnce(&Row) -> bool) {
+        let Some(link) = self.links.get(place) else { return };
+        if link.tally.bytes > 0 {
+            // What finds no room is in the ledger all the same.
+            let _sent = send(&self.row(place, now_us));
+        }
+        self.reopen(place, VACANT_US);
     }
 
     /// Knows a stream from before: it gets rows from `now_us` on, also if it is silent.
@@ -164,6 +175,19 @@ impl Links {
             if self.links[place].tally.bytes > 0 && send(&self.row(place, now_us)) {
                 self.reopen(place, now_us);
             }
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, place: usize, stream: (SpacecraftId, Apid), received_us: i64) {
+        // Its first interval is as long as everybody's, so that rates are right.
+        let opened_us = self.ticked_us.clamp(received_us - TICK_US, received_us - 1);
+        if place < self.links.len() {
+            self.reopen(place, opened_us);
+            self.streams[place] = stream;
+        } else {
+            debug_assert_eq!(place, self.links.len());
+            self.know(stream, opened_us);
         }
     }
 
@@ -205,10 +229,14 @@ impl Link {
 
     /// A link that is silent for long gets its row only once a minute.
     fn is_due(&self, now_us: i64) -> bool {
-        now_us - self.heard_us < SILENT_AFTER_US || now_us - self.opened_us >= SILENT_PERIOD_US
+        self.opened_us != VACANT_US
+            && (now_us - self.heard_us < SILENT_AFTER_US
+                || now_us - self.opened_us >= SILENT_PERIOD_US)
     }
 }
 
+/// No interval begins then.
+const VACANT_US: i64 = i64::MIN;
 /// No latency is negative.
 const NONE: i64 = -1;
 /// A thousand rows a second are what a database stores in passing.
@@ -281,6 +309,29 @@ mod tests {
         }
         assert_eq!(received, 2_500);
         assert!((rows(&mut links, 4 * SECOND)[0].seconds.get() - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_has_only_the_figures_of_its_stream() {
+        let mut links = links(2, 0);
+        let mut closed = Vec::new();
+        links.close(0, SECOND, |row| {
+            closed.push((row.spacecraft.get(), row.received.get(), row.missed.get()));
+            true
+        });
+        assert_eq!(closed, [(1, 1, 3)]);
+        let told = |links: &mut Links, now_us| -> Vec<(u16, u64)> {
+            let rows = rows(links, now_us);
+            rows.iter().map(|row| (row.spacecraft.get(), row.received.get())).collect()
+        };
+        assert_eq!(told(&mut links, SECOND), [(2, 1)]);
+        let stream = (SpacecraftId::new(9).unwrap(), Apid::new(101));
+        for _ in 0..2 {
+            links.count(0, stream, Verdict::Next, 46, (2 * SECOND, 1));
+        }
+        assert_eq!(told(&mut links, 2 * SECOND), [(9, 2), (2, 0)]);
+        links.close(0, 3 * SECOND, |_| panic!("nothing came since the last row"));
+        links.last_rows(4 * SECOND, |_| panic!("nothing came at all"));
     }
 
     #[test]

@@ -33,6 +33,18 @@ impl SpacecraftSet {
         is_new
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether it is one of them.
     #[inline]
     #[must_use]
@@ -67,8 +79,7 @@ impl FromStr for SpacecraftSet {
 
 impl fmt::Debug for SpacecraftSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members: u32 = self.bits.iter().map(|word| word.count_ones()).sum();
-        write!(f, "SpacecraftSet({members} ids)")
+        write!(f, "SpacecraftSet({} ids)", self.len())
     }
 }
 

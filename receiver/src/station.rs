@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::bounded;
+use protocol::SpacecraftId;
 
 use crate::{
     batch::{Form, Limits},
@@ -118,6 +119,7 @@ pub async fn run(
     let admission = Admission {
         spacecraft: spacecraft.clone(),
         satellites_max: options.reception.max_satellites.into(),
+        streams_max: options.reception.max_streams as usize,
         sources: options.reception.allow,
         source_rate: options.source_rate,
         rejected_per_second: options.rejected_per_second,
@@ -322,13 +324,16 @@ async fn tell_progress(counters: Arc<Counters>, told: Arc<Mutex<Told>>) {
 struct Told {
     ledger: Ledger,
     detect: DetectCounts,
+    /// Jumps of counters, and when they were logged.
+    jumps: u64,
+    jumps_at: Option<Instant>,
 }
 
 /// Says what was stored and found since it was told last, and what was dropped.
 fn tell(counters: &Counters, told: &Mutex<Told>) {
     let (now, found) = (counters.ledger(), counters.detect());
     let mut all_told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    let Told { ledger: told, detect } = &mut *all_told;
+    let Told { ledger: told, detect, jumps, jumps_at } = &mut *all_told;
     if now.committed > told.committed {
         tracing::info!("Inserted {} rows", now.committed - told.committed);
     }
@@ -357,6 +362,22 @@ fn tell(counters: &Counters, told: &Mutex<Told>) {
     if found.watch.limits_only > detect.watch.limits_only {
         let satellites = found.watch.limits_only;
         tracing::warn!("{satellites} satellites get limits only: the detectors' memory is full");
+    }
+    let leapt = counters.jumps();
+    let is_quiet = jumps_at.is_none_or(|at| at.elapsed() >= JUMPS_PERIOD);
+    if let Some(last) = leapt.last.filter(|_| leapt.seen > *jumps && is_quiet) {
+        let (seen, spacecraft) = (leapt.seen - *jumps, SpacecraftId::new(last.spacecraft.get()));
+        tracing::warn!(
+            "sequence counters have leapt further than rate and time explain ({seen}; the last: {} \
+             APID {}, boot {}, {} counts to {}): another sender may be using the name. Frames \
+             behind a leap are stored as late; see detector link_jump in table anomaly",
+            spacecraft.map_or_else(String::new, |spacecraft| spacecraft.to_string()),
+            last.apid,
+            last.boot_count,
+            last.missed,
+            last.count,
+        );
+        (*jumps, *jumps_at) = (leapt.seen, Some(Instant::now()));
     }
     *told = now;
     *detect = found;
@@ -407,3 +428,5 @@ const WRITERS_FALLBACK: usize = 2;
 const WRITERS_DEFAULT_MAX: usize = 16;
 const _: () = assert!(WRITERS_DEFAULT_MAX <= SHARDS);
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+/// How often jumps of counters are logged.
+const JUMPS_PERIOD: Duration = Duration::from_secs(60);

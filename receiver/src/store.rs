@@ -14,7 +14,7 @@ mod connection;
 pub mod schema;
 mod tables;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, future::try_join};
@@ -276,11 +276,16 @@ impl Store {
         }
         let columnstore = self.columnstore_from.zip(self.columnstore.as_mut());
         copy_all(&transaction, &self.copies, &batch.rows, columnstore).await?;
+        // Each once: one statement cannot change a row twice.
+        let known: BTreeMap<i64, &Event> = events.iter().map(|&event| (event.id, event)).collect();
+        let of_entries = batch.events().iter().map(|(&id, event)| (id, event));
+        let events: Vec<&Event> =
+            of_entries.chain(known).collect::<BTreeMap<_, _>>().into_values().collect();
         let refused = if events.is_empty() {
             0
         } else {
             let statement = &self.upsert_anomalies;
-            anomalies::store(&mut transaction, statement, &who.station, events).await?
+            anomalies::store(&mut transaction, statement, &who.station, &events).await?
         };
         transaction.commit().await?;
         Ok(refused)

@@ -54,9 +54,9 @@ pub enum Place {
     Late,
     /// It has come before.
     Duplicate,
-    /// Too old to know.
+    /// Behind the window and in no gap: it may have come before.
     Stale,
-    /// The first of a later boot.
+    /// The one that shows that there is a later boot: its third.
     Reboot,
 }
 

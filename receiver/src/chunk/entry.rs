@@ -3,7 +3,7 @@
 //! Layout of an entry of version 2, little-endian: received_at in µs since 1970 (i64), octets that
 //! follow (u32), spacecraft (u16, 0 without one), kind (u8), version of that kind (u8), then the
 //! octets. Kinds: 0 a frame as received, 1 a JSON sample, 0x80 a row of `link_health`, 0x81 one of
-//! `station_health`, 0x82 a refused frame. Those without [`NOT_A_SAMPLE`] are samples, also those that
+//! `station_health`, 0x82 a refused frame, 0x83 a counter that jumped. Those without [`NOT_A_SAMPLE`] are samples, also those that
 //! a later build adds. Version 1 of the layout has octets that follow as u16 behind the time, then the
 //! kind (u8: 0 to 4 in the order above), and nothing else.
 //!
@@ -65,6 +65,8 @@ pub enum Entry<'a> {
     Station(Box<StationRow>),
     /// What was refused, and when.
     Rejected(i64, RejectedFrame<'a>),
+    /// A counter that jumped.
+    Jump(link::Jump),
     /// What this build cannot decode.
     Unreadable(Unreadable<'a>),
 }
@@ -279,6 +281,9 @@ impl<'a> RawEntry<'a> {
                 let frame = RejectedFrame::from_octets(octets).ok_or(Why::Layout)?;
                 Entry::Rejected(received_us, frame)
             }
+            (JUMP, 1) => {
+                Entry::Jump(link::Jump::read_from_prefix(octets).map_err(|_| Why::Layout)?.0)
+            }
             _ => return Err(Why::Version),
         };
         // Its order is that of the shard that the head names.
@@ -308,7 +313,7 @@ impl Entry<'_> {
         match self {
             Self::Sample(_) => 1,
             Self::Unreadable(entry) => entry.samples,
-            Self::Link(_) | Self::Station(_) | Self::Rejected(..) => 0,
+            Self::Link(_) | Self::Station(_) | Self::Rejected(..) | Self::Jump(_) => 0,
         }
     }
 
@@ -318,6 +323,7 @@ impl Entry<'_> {
         match self {
             Self::Sample(record) => record.spacecraft().number(),
             Self::Link(row) => row.spacecraft.get(),
+            Self::Jump(jump) => jump.spacecraft.get(),
             Self::Unreadable(entry) => entry.spacecraft.map_or(0, SpacecraftId::number),
             Self::Station(_) | Self::Rejected(..) => 0,
         }
@@ -400,6 +406,7 @@ pub(super) const SPARSE: u8 = 1;
 pub(super) const LINK: u8 = NOT_A_SAMPLE;
 pub(super) const STATION: u8 = NOT_A_SAMPLE | 1;
 pub(super) const REJECTED: u8 = NOT_A_SAMPLE | 2;
+pub(super) const JUMP: u8 = NOT_A_SAMPLE | 3;
 const UNKNOWN: u8 = u8::MAX;
 
 #[cfg(test)]

@@ -72,6 +72,16 @@ pub struct ReceptionOptions {
     )]
     pub max_satellites: u16,
 
+    /// How many streams, each one packet kind of one spacecraft, are tracked at most
+    #[arg(
+        long,
+        env = "ORBITSTREAM_MAX_STREAMS",
+        value_name = "NUMBER",
+        default_value = "20000",
+        value_parser = clap::value_parser!(u32).range(1..=STREAMS_MAX)
+    )]
+    pub max_streams: u32,
+
     /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
     #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub allow: Vec<IpNet>,
@@ -94,3 +104,7 @@ pub struct ReceptionOptions {
     #[arg(skip)]
     pub detection: Settings,
 }
+
+/// Every spacecraft there can be with three packet kinds each: what the file of the tracker's state has
+/// room for.
+const STREAMS_MAX: i64 = 65_535 * 3;

@@ -28,6 +28,8 @@ pub enum Detector {
     Silence,
     /// More openings than the channel has a budget for.
     Chatter,
+    /// A sequence counter that has leapt.
+    LinkJump,
 }
 
 /// Why it was closed.
@@ -45,6 +47,8 @@ pub enum CloseReason {
     Restart,
     /// The satellite tumbles, and what the channel does then is no sign.
     Tumbling,
+    /// It was about one moment.
+    Instant,
 }
 
 /// One event.
@@ -109,6 +113,18 @@ impl Subject {
 }
 
 impl Event {
+    /// The name of the packet kind that it is about.
+    #[must_use]
+    pub fn packet(&self) -> &'static str {
+        Subject { channel: None, ..self.subject }.name()
+    }
+
+    /// What of the packet it is about: a column, the counter, or all of it.
+    #[must_use]
+    pub fn channel(&self) -> &'static str {
+        if self.detector == Detector::LinkJump { "sequence" } else { self.subject.name() }
+    }
+
     /// The identity of the event that one detector opened at one moment: FNV-1a (Fowler, Noll, Vo)
     /// of all that names it, so that another look at the same samples gives the same row.
     #[must_use]
@@ -153,6 +169,7 @@ impl fmt::Display for Detector {
             Self::Ewma => "ewma",
             Self::Silence => "silence",
             Self::Chatter => "chatter",
+            Self::LinkJump => "link_jump",
         })
     }
 }
@@ -166,6 +183,7 @@ impl fmt::Display for CloseReason {
             Self::Heard => "heard",
             Self::Restart => "restart",
             Self::Tumbling => "tumbling",
+            Self::Instant => "instant",
         })
     }
 }

@@ -124,6 +124,8 @@ impl Monitor {
             Detector::Baseline => !(learns && rules.baseline),
             Detector::Ewma => !(learns && rules.ewma),
             Detector::Silence | Detector::Chatter => !learns,
+            // No event of a channel.
+            Detector::LinkJump => false,
         })
     }
 

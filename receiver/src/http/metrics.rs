@@ -18,7 +18,7 @@ use prometheus_client::{
 
 use crate::{
     journal::Gauges,
-    ledger::{Counters, DetectCounts, Ledger},
+    ledger::{Counters, DetectCounts, JumpCounts, Ledger},
 };
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +28,7 @@ pub(super) fn encode(counters: &Counters) -> String {
     let (ledger, shed, detect) = (counters.ledger(), counters.shed(), counters.detect());
     text(Snapshot {
         ledger,
+        jumps: counters.jumps(),
         shed,
         detect,
         journal: Arc::clone(counters.journal()),
@@ -47,6 +48,7 @@ fn text(snapshot: Snapshot) -> String {
 #[derive(Debug)]
 struct Snapshot {
     ledger: Ledger,
+    jumps: JumpCounts,
     /// By writer.
     shed: Vec<u64>,
     detect: DetectCounts,
@@ -85,6 +87,12 @@ impl Collector for Snapshot {
             ("detect_opened", "Anomalies opened", watch.opened),
             ("detect_refused", "Anomalies for which too many were open", watch.refused),
             ("detect_unstored", "Changes of anomalies that the database refused", *unstored),
+            ("link_jumps", "Sequence counters that have leapt", self.jumps.seen),
+            (
+                "link_jumps_unstored",
+                "Leaps of sequence counters that are no event, since too many were",
+                self.jumps.unstored,
+            ),
             ("journal_records", "Records written to the journal", of(&journal.records)),
             ("journal_syncs", "Times that the journal was synchronised", of(&journal.syncs)),
             ("journal_failures", "Operations on the journal that failed", of(&journal.failures)),
@@ -155,8 +163,16 @@ mod tests {
         let journal = Arc::new(Gauges::default());
         journal.damaged.store(9, Ordering::Relaxed);
         let shed = vec![0, 4];
-        let text =
-            text(Snapshot { ledger: ledger.clone(), shed, detect, journal, http_refused: 7 });
+        let text = text(Snapshot {
+            ledger: ledger.clone(),
+            jumps: JumpCounts { seen: 3, unstored: 2, last: None },
+            shed,
+            detect,
+            journal,
+            http_refused: 7,
+        });
+        assert!(text.contains("orbitstream_link_jumps_total 3"), "{text}");
+        assert!(text.contains("orbitstream_link_jumps_unstored_total 2"), "{text}");
         assert!(text.contains("orbitstream_journal_damaged_total 9"), "{text}");
         assert!(text.contains("orbitstream_http_refused_total 7"), "{text}");
         assert!(text.contains("orbitstream_detect_unstored_total 6"), "{text}");

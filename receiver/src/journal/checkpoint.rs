@@ -95,13 +95,22 @@ const MAGIC: &[u8; 8] = b"ORBTRACK";
 const VERSION: u32 = 1;
 const CRC_END: usize = 16;
 const HEAD_OCTETS: usize = 32;
-/// More than every spacecraft there can be, with three APIDs and two boots each.
-const STATE_OCTETS_MAX: u64 = 512 << 20;
+/// More than every spacecraft there can be, with three APIDs and four boots each.
+const STATE_OCTETS_MAX: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::files::Disk;
+
+    #[test]
+    fn a_file_of_the_build_before_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = include_bytes!("../../tests/fixtures/tracker-v1.state");
+        std::fs::write(folder.path().join(NAME), file).unwrap();
+        let (number, state) = read(&Disk, folder.path(), 4_711).unwrap().unwrap();
+        assert_eq!((number, &*state), (42, &file[HEAD_OCTETS..]));
+    }
 
     #[test]
     fn reads_back_or_says_why_not() {

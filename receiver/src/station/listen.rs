@@ -207,6 +207,7 @@ mod tests {
             let admission = Admission {
                 spacecraft: SpacecraftSet::all(),
                 satellites_max: 1,
+                streams_max: 2,
                 sources: Vec::new(),
                 source_rate: None,
                 rejected_per_second: 1,

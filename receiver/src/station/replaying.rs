@@ -78,6 +78,7 @@ pub async fn replay(
     let admission = Admission {
         spacecraft: options.reception.spacecraft.clone().unwrap_or_else(SpacecraftSet::all),
         satellites_max: options.reception.max_satellites.into(),
+        streams_max: options.reception.max_streams as usize,
         sources: options.reception.allow.clone(),
         source_rate: None,
         rejected_per_second: REJECTED_PER_SECOND,

@@ -76,7 +76,7 @@ async fn upsert(
                 &station,
                 &column(events, |event| event.id),
                 &column(events, |event| event.spacecraft.to_string()),
-                &column(events, |event| event.subject.name()),
+                &column(events, |event| event.channel()),
                 &column(events, |event| event.detector.to_string()),
                 &column(events, |event| event.severity.to_string()),
                 &column(events, |event| time(event.opened_us)),
@@ -91,6 +91,7 @@ async fn upsert(
                 &column(events, |event| i64::from(event.samples)),
                 &column(events, reason),
                 &column(events, |event| event.incident),
+                &column(events, |event| event.packet()),
             ],
         )
         .await?;
@@ -123,11 +124,12 @@ fn time(us: i64) -> SystemTime {
 pub(super) const UPSERT: &str = "
     INSERT INTO {schema}.anomaly AS known (station, id, satellite_id, channel, detector, severity, opened_at,
         last_at, closed_at, detected_at, score, threshold, expected, observed, peak_observed,
-        samples, close_reason, incident)
+        samples, close_reason, incident, packet)
     SELECT $1, *
     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::real[], $12::real[],
-        $13::real[], $14::real[], $15::real[], $16::bigint[], $17::text[], $18::bigint[])
+        $13::real[], $14::real[], $15::real[], $16::bigint[], $17::text[], $18::bigint[],
+        $19::text[])
     ON CONFLICT (id) DO UPDATE
     SET severity = CASE
             WHEN array_position(ARRAY['watch', 'warning', 'critical'], excluded.severity)

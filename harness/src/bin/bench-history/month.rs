@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use protocol::{Datagram, Frame};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -125,7 +125,7 @@ impl Month {
             bail!("the station refuses {sent:?}");
         };
         let received_us = self.start_us + offset_us + latency_us;
-        let tracked = self.tracker.track(&frame);
+        let tracked = self.tracker.track(&frame).context("there is no room for a stream")?;
         let stream = (frame.spacecraft(), frame.apid());
         let octets = frame.octets().len();
         self.links.count(

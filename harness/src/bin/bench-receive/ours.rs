@@ -54,6 +54,7 @@ impl Ours {
         let admission = Admission {
             spacecraft: SpacecraftSet::all(),
             satellites_max: SATELLITES_MAX,
+            streams_max: SATELLITES_MAX * protocol::KINDS.len(),
             sources: Vec::new(),
             source_rate: None,
             rejected_per_second: 100,

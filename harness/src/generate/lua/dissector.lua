@@ -294,7 +294,9 @@ local function judge(pinfo, offset, head)
   if not pinfo.visited then
     local stream = format("%s %s %d %d", tostring(pinfo.dst), tostring(pinfo.dst_port),
       head.spacecraft, head.kind.apid)
-    local verdict, missing, is_reboot = track(streams, stream, head.boot_count, head.sequence)
+    local time = (head.day * 86400000 + head.ms) * 1000 + head.us
+    local verdict, missing, is_reboot =
+      track(streams, stream, head.boot_count, head.sequence, time)
     if verdict ~= "next" or is_reboot then
       known = known or {}
       known[offset] = { verdict = verdict, missing = missing, is_reboot = is_reboot }

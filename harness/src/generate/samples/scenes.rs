@@ -155,11 +155,13 @@ fn sequence() -> Sample {
             one(Place::Next, 16_379),
             one(Place::Next, 16_386),
             one(Place::Gap(20_000), 36_387),
-            one(Place::Stale, 16_384),
-            rebooted(Place::Reboot, 8, 0),
+            one(Place::Late, 16_384),
+            one(Place::Stale, 16_385),
+            rebooted(Place::Next, 8, 0),
             rebooted(Place::Next, 8, 1),
             rebooted(Place::Next, 7, 36_388),
-            rebooted(Place::Gap(1), 8, 3),
+            rebooted(Place::Reboot, 8, 2),
+            rebooted(Place::Gap(1), 8, 4),
         ],
     )
 }

@@ -111,7 +111,8 @@ fn accounted(truth: &TrueStream, heard: &Heard, findings: &mut Vec<String>) {
     }
 }
 
-/// A stream's boots but one each followed another; the first may have followed an earlier flight's.
+/// A stream's boots but one each followed another; the first may have followed an earlier flight's. A
+/// station believes in a reboot when it has heard three frames.
 pub(super) fn check_reboots(streams: &mut [Stream]) {
     let mut firsts: HashMap<(String, u16), u32> = HashMap::new();
     for stream in streams {
@@ -120,9 +121,12 @@ pub(super) fn check_reboots(streams: &mut [Stream]) {
         };
         let key = (stream.truth.key.satellite_id.clone(), stream.truth.key.apid);
         let firsts = firsts.entry(key).or_default();
-        *firsts += u32::from(heard.resets == 0);
+        *firsts += u32::from(heard.resets == 0 && heard.accepted >= REBOOT_FRAMES);
         if heard.resets > 1 || *firsts > 1 {
             stream.findings.push(format!("resets {}", heard.resets));
         }
     }
 }
+
+/// Frames of another boot count that make a reboot.
+const REBOOT_FRAMES: u64 = 3;
