@@ -84,6 +84,8 @@ fn unusual_frames_do_not_allocate() {
         sources: Vec::new(),
         source_rate: None,
         rejected_per_second: 0,
+        quarantine_per_second: None,
+        window: TimeWindow::EVERYTHING,
     };
     let mut intake = Intake::new(admission, outlets, Arc::clone(&counters));
     let rounds = |range: std::ops::Range<u32>| -> Vec<Vec<u8>> {
