@@ -114,13 +114,21 @@ impl Saved {
             });
         }
         let image: OwnedImage = content(body)?;
-        let satellites: Vec<_> = image.satellites.iter().flat_map(|one| content(one)).collect();
+        let satellites: Vec<_> = image.satellites.iter().flat_map(|one| satellite(one)).collect();
         let changes: Vec<_> = image.changes.iter().flat_map(|one| content(one)).collect();
         let (all, read) =
             (image.satellites.len() + image.changes.len(), satellites.len() + changes.len());
         let (station, channels) = (image.station, image.channels);
         Ok(Self { station, channels, satellites, changes, skipped: all - read })
     }
+}
+
+/// A satellite and its standing; what was saved without one gets what it has earned by learning.
+fn satellite(octets: &[u8]) -> Result<(Satellite, Standing), Damage> {
+    let (satellite, rest) =
+        postcard::take_from_bytes::<Satellite>(octets).map_err(|_| Damage::Content)?;
+    let standing = if rest.is_empty() { satellite.standing_of_version_1() } else { content(rest)? };
+    Ok((satellite, standing))
 }
 
 fn content<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Damage> {
