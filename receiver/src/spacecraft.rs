@@ -33,6 +33,12 @@ impl SpacecraftSet {
         is_new
     }
 
+    /// Removes one.
+    pub fn remove(&mut self, spacecraft: SpacecraftId) {
+        let number = usize::from(spacecraft.number());
+        self.bits[number / BITS] &= !(1 << (number % BITS));
+    }
+
     /// Whether it is one of them.
     #[inline]
     #[must_use]

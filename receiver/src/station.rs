@@ -41,7 +41,7 @@ mod watching;
 
 pub use drain::drain;
 pub use journaling::default_folder;
-pub use replaying::replay;
+pub use replaying::{AlreadyReplayed, replay};
 
 use watching::{Beside, Watching};
 
@@ -100,6 +100,7 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         drain: drain.clone(),
         state: folder,
+        skip_stored: None,
     };
     let attended = tokio::spawn(database::attend(options.clone(), known, Arc::clone(&readiness)));
     let spacecraft = options.reception.spacecraft.unwrap_or_else(SpacecraftSet::all);

@@ -7,6 +7,8 @@
 
 pub mod anomalies;
 mod columnstore;
+pub mod presence;
+pub mod run_lock;
 pub mod schema;
 
 use std::{io, time::Duration};
@@ -20,6 +22,7 @@ use tokio_postgres::{Client, GenericClient, Statement};
 pub use crate::address::explain;
 
 use columnstore::Columnstore;
+use presence::Check;
 
 use crate::{
     address::Address,
@@ -41,6 +44,8 @@ pub struct Store {
     positions: Statement,
     name_satellites: Statement,
     upsert_anomalies: Statement,
+    /// What is stored already, once that was asked.
+    stored_frames: Option<Statement>,
     /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
     _connection: Connection,
@@ -53,6 +58,21 @@ pub(crate) struct Connection(JoinHandle<()>);
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A batch, and whether it is looked for in the database first.
+enum Given<'a> {
+    Whole(&'a Batch),
+    Checked(&'a mut Batch, &'a Check),
+}
+
+impl Given<'_> {
+    fn batch(&self) -> &Batch {
+        match self {
+            Self::Whole(batch) => batch,
+            Self::Checked(batch, _) => batch,
+        }
     }
 }
 
@@ -162,6 +182,7 @@ impl Store {
             positions: client.prepare(POSITIONS).await?,
             name_satellites: client.prepare(NAME_SATELLITES).await?,
             upsert_anomalies: client.prepare(anomalies::UPSERT).await?,
+            stored_frames: None,
             copies,
             client,
             _connection: connection,
@@ -177,6 +198,27 @@ impl Store {
         events: &[&Event],
         who: &Identity,
     ) -> Result<u64, Error> {
+        self.commit_in_time(Given::Whole(batch), events, who).await
+    }
+
+    /// The same, but the samples that the database has already are left out of the batch first, as
+    /// far as the `check` is about them.
+    pub async fn commit_new(
+        &mut self,
+        batch: &mut Batch,
+        check: &Check,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
+        self.commit_in_time(Given::Checked(batch, check), events, who).await
+    }
+
+    async fn commit_in_time(
+        &mut self,
+        batch: Given<'_>,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
         // To give up here is safe: if the transaction commits all the same, the claims tell, and an
         // event that is stored twice is the same row.
         let stored = timeout(COMMIT_MAX, self.transact(batch, events, who)).await;
@@ -185,11 +227,12 @@ impl Store {
 
     async fn transact(
         &mut self,
-        batch: &Batch,
+        mut given: Given<'_>,
         events: &[&Event],
         who: &Identity,
     ) -> Result<u64, Error> {
         let mut transaction = self.client.transaction().await?;
+        let batch = given.batch();
         if !batch.is_empty() && !self::claim(&transaction, &self.claim, batch, who).await? {
             // None fits. If an attempt whose answer was lost has stored it, the same events are
             // stored as well.
@@ -200,6 +243,18 @@ impl Store {
             }
             return Err(Error::Conflict { claimed: 0, wanted: batch.ranges().count() as u64 });
         }
+        if let Given::Checked(batch, check) = &mut given
+            && !batch.is_empty()
+        {
+            let statement = match &self.stored_frames {
+                Some(statement) => statement,
+                None => {
+                    self.stored_frames.insert(transaction.prepare(presence::STORED_FRAMES).await?)
+                }
+            };
+            check.mark(&transaction, statement, batch).await?;
+        }
+        let batch = given.batch();
         if !batch.newcomers.is_empty() {
             let ids: Vec<i32> = batch.newcomers.iter().map(|id| id.number().into()).collect();
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();

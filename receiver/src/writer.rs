@@ -29,7 +29,10 @@ use crate::{
     shutdown::Drain,
     socket::now_us,
     state::StateFolder,
-    store::{self, Class, Error, Identity, Store},
+    store::{
+        self, Class, Error, Identity, Store,
+        presence::{Check, Scope},
+    },
 };
 use saving::Saving;
 use trouble::Trouble;
@@ -57,6 +60,8 @@ pub struct Setup {
     pub drain: Drain,
     /// Where the detectors' state is kept, if it is.
     pub state: Option<Arc<StateFolder>>,
+    /// Whether samples that the database has already are left out, and whose rows count.
+    pub skip_stored: Option<Scope>,
 }
 
 /// A writer's detectors, and what they know already.
@@ -75,6 +80,8 @@ pub struct Writer {
     runtime: tokio::runtime::Runtime,
     store: Option<Store>,
     batch: Batch,
+    /// What of it is left out if the database has it already.
+    check: Option<Check>,
     /// Samples of the batch that no journal keeps.
     unkept: u64,
     counts: WriterCounts,
@@ -101,8 +108,11 @@ impl Writer {
             // Nothing of what is stored is needed for what detectors know.
             reader.learned(i64::MAX);
         }
+        let own = shards_of(writer, setup.counters.writers());
+        let check = setup.skip_stored.map(|scope| Check::new(scope, own, setup.form.clone()));
         Ok(Self {
-            batch: Batch::new(shards_of(writer, setup.counters.writers())),
+            batch: Batch::new(own),
+            check,
             setup,
             feed,
             writer,
@@ -311,10 +321,22 @@ impl Writer {
         let events = self.watched.iter().flat_map(|one| one.watch.changes().cloned());
         let events: Vec<_> = events.collect();
         let events: Vec<_> = events.iter().collect();
-        let stored = self
-            .insist(async |store, identity, batch| store.commit(batch, &events, identity).await);
+        let mut check = self.check.take();
+        let stored = self.insist(async |store, identity, batch| match &check {
+            Some(check) => store.commit_new(batch, check, &events, identity).await,
+            None => store.commit(batch, &events, identity).await,
+        });
+        if let Some(check) = check.as_mut().filter(|_| stored.is_some()) {
+            check.settle(&self.batch);
+        }
+        self.check = check;
         let Some(unstored) = stored else { return false };
         self.counts.committed += self.batch.rows.stored();
+        if self.feed.is_live() {
+            self.counts.found += self.batch.skipped();
+        } else {
+            self.counts.repeated += self.batch.skipped();
+        }
         self.counts.batches += u64::from(!self.batch.is_empty());
         self.counts.quarantined += self.batch.rows.quarantined();
         self.counts.batched = 0;
@@ -334,7 +356,7 @@ impl Writer {
     /// time left. Rows that the database does not take are set aside.
     fn insist<T>(
         &mut self,
-        ask: impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+        ask: impl AsyncFn(&mut Store, &Identity, &mut Batch) -> Result<T, Error>,
     ) -> Option<T> {
         let mut trouble = Trouble::default();
         let mut is_searched = false;
@@ -383,7 +405,7 @@ impl Writer {
 
     fn attempt<T>(
         &mut self,
-        ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+        ask: &impl AsyncFn(&mut Store, &Identity, &mut Batch) -> Result<T, Error>,
         columnstore_from: Option<usize>,
     ) -> Result<T, Error> {
         let Setup { database, identity, drain, readiness, .. } = &self.setup;
@@ -394,7 +416,7 @@ impl Writer {
             }
             return Err(Error::Unchecked);
         }
-        let (store, batch) = (&mut self.store, &self.batch);
+        let (store, batch) = (&mut self.store, &mut self.batch);
         let attempt = async {
             let store = match store {
                 Some(store) => store,
