@@ -177,6 +177,35 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
 }
 
 #[test]
+fn a_commit_ledger_that_was_emptied_neither_loses_nor_doubles() -> Result<()> {
+    for tables in support::tables() {
+        let database = database(tables)?;
+        let url = support::writer_url(&database);
+        let folder = tempfile::tempdir()?;
+        let start = || Station::start(&url, folder.path(), ports(), &["--drain-timeout", "1s"]);
+        let mut station = start()?;
+        fly(station.target(), folder.path(), "1", "5000")?;
+        let json =
+            r#"[{"satellite_id": "SAT-01", "temp": 1}, {"satellite_id": "SAT-01", "temp": 2}]"#;
+        assert_eq!(station.post(json)?.0, 200);
+        station.wait_until_quiet()?;
+        cluster().sql(&database, "TRUNCATE ingest_batch")?;
+        // It notices, and stores nothing more until it is restarted.
+        fly(station.target(), folder.path(), "2", "700")?;
+        std::thread::sleep(Duration::from_secs(2));
+        station.kill()?;
+        let mut station = start()?;
+        wait_until_recovered(&mut station)?;
+        let counters = station.stop()?;
+        assert_eq!((counters.pending, counters.sample_residual()), (0, 0), "{tables:?}");
+        assert_eq!(cluster().sql(&database, ROWS)?, "5702|5700", "{tables:?}");
+        let log = fs::read_to_string(folder.path().join("receiver.log"))?;
+        assert!(log.contains("they are not stored twice"), "{log}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits() -> Result<()> {
     let database = database(Tables::Plain)?;
     let url = cluster().url(&database);
@@ -221,6 +250,8 @@ fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Re
     let mut station = start(two.path(), "京都")?;
     fly(station.target(), two.path(), "2", "100")?;
     station.wait_until_quiet()?;
+    let ready = station.get("/readyz")?;
+    assert!(ready.starts_with("ready\n") && ready.contains("receiver journal drain"), "{ready}");
     let counters = station.stop()?;
     assert_eq!((counters.recovered, counters.committed), (0, 100));
     let log = fs::read_to_string(two.path().join("receiver.log"))?;
@@ -234,6 +265,12 @@ fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Re
         let (output, said) = receiver(&["journal", "drain", "--journal", &folder], &url)?;
         assert!(output.status.success() && said.contains(stored), "{said}");
     }
+    // Then there is nothing to warn of.
+    let mut station = start(two.path(), "京都")?;
+    station.wait_until_ready()?;
+    assert_eq!(station.get("/readyz")?.lines().next(), Some("ready"));
+    assert!(!station.get("/readyz")?.contains("drain"));
+    station.stop()?;
     let stations = "SELECT station, count(*) FROM (SELECT station FROM telemetry UNION ALL
                     SELECT station FROM attitude) AS rows GROUP BY station ORDER BY 2";
     assert_eq!(cluster().sql(&database, stations)?, "京都|100\n東京|1000");

@@ -356,3 +356,166 @@ fn what_cannot_be_compared_is_said_in_one_line() -> Result<()> {
     }
     Ok(())
 }
+
+/// What is done to the rows, and what is said of it: in lines that begin so, with these words.
+struct Damage {
+    name: &'static str,
+    sql: &'static str,
+    said: &'static [(&'static str, &'static str)],
+}
+
+/// Sequences of a stream of 900 frames: the second slice of four.
+const SECOND_SLICE: &str = "times or values differ in sequences 256 to 511";
+
+const DAMAGES: &[Damage] = &[
+    Damage {
+        name: "the values of two satellites exchanged",
+        sql: "UPDATE telemetry SET satellite_id = CASE satellite_id WHEN 'SAT-01' THEN 'SAT-02'
+                                                                    ELSE 'SAT-01' END
+              WHERE satellite_id IN ('SAT-01', 'SAT-02')",
+        said: &[
+            ("SAT-01      100", "times or values differ in sequences 0 to 255, "),
+            ("SAT-02      100", "times or values differ in sequences 0 to 255, "),
+        ],
+    },
+    Damage {
+        name: "a satellite's values zeroed",
+        sql: "UPDATE telemetry SET cpu_temp = 0, battery_temp = 0, panel_temp = 0, altitude = 0
+              WHERE satellite_id = 'SAT-03'",
+        said: &[("SAT-03      100", "512 to 767 and 1 slices more")],
+    },
+    Damage {
+        name: "two sequences swapped",
+        sql: "UPDATE attitude SET sequence = 51 - sequence
+              WHERE satellite_id = 'SAT-02' AND sequence IN (20, 31)",
+        said: &[("SAT-02      101", "times or values differ in sequences 0 to 255")],
+    },
+    Damage {
+        name: "two sequences of different slices swapped",
+        sql: "UPDATE telemetry SET sequence = 560 - sequence
+              WHERE satellite_id = 'SAT-02' AND sequence IN (250, 310)",
+        said: &[("SAT-02      100", "differ in sequences 0 to 255, sequences 256 to 511")],
+    },
+    Damage {
+        name: "a time shifted by a microsecond",
+        sql: "UPDATE telemetry SET time = time + INTERVAL '1 us'
+              WHERE satellite_id = 'SAT-01' AND sequence = 400",
+        said: &[("SAT-01      100", SECOND_SLICE)],
+    },
+    Damage {
+        name: "one bit of a float",
+        sql: "UPDATE telemetry SET speed = float4recv_next(speed)
+              WHERE satellite_id = 'SAT-01' AND sequence = 400",
+        said: &[("SAT-01      100", SECOND_SLICE)],
+    },
+    Damage {
+        name: "one bit of a double",
+        sql: "UPDATE telemetry SET latitude = latitude + (latitude * 2e-16)
+              WHERE satellite_id = 'SAT-01' AND sequence = 400",
+        said: &[("SAT-01      100", SECOND_SLICE)],
+    },
+    Damage {
+        name: "a value taken away",
+        sql: "UPDATE telemetry SET mode = NULL WHERE satellite_id = 'SAT-01' AND sequence = 400",
+        said: &[("SAT-01      100", SECOND_SLICE)],
+    },
+    Damage {
+        name: "a flag turned",
+        sql: "UPDATE telemetry SET charging = NOT charging
+              WHERE satellite_id = 'SAT-01' AND sequence = 400",
+        said: &[("SAT-01      100", SECOND_SLICE)],
+    },
+];
+
+/// The next larger `real`, by its bits.
+const NEXT_FLOAT: &str = "CREATE FUNCTION float4recv_next(value real) RETURNS real LANGUAGE sql AS
+    'SELECT CASE WHEN value * (1 + 1.19e-7::real) <> value THEN value * (1 + 1.19e-7::real)
+                 ELSE value * (1 + 2.38e-7::real) END'";
+
+#[test]
+fn a_value_or_a_time_that_is_not_what_was_sent_is_found() -> Result<()> {
+    for tables in tables() {
+        let flown = Flown::fly(tables, FLIGHT)?;
+        flown.sql(NEXT_FLOAT)?;
+        for is_compressed in [false, true] {
+            if is_compressed {
+                if tables == Tables::Plain {
+                    break;
+                }
+                support::stop_jobs(&flown.database)?;
+                flown.sql(
+                    "SELECT compress_chunk(chunk, true)
+                     FROM unnest(ARRAY['telemetry', 'attitude']) AS name, show_chunks(name) AS chunk",
+                )?;
+            }
+            for verification in [flown.verify(&[])?, flown.verify_rows()?] {
+                let page = &verification.page;
+                assert!(verification.agrees, "{page}");
+                assert!(page.contains("times and values of 3000 rows were compared"), "{page}");
+            }
+            for damage in DAMAGES {
+                flown.sql("DROP TABLE IF EXISTS health, turned")?;
+                flown.sql("CREATE TABLE health AS TABLE telemetry")?;
+                flown.sql("CREATE TABLE turned AS TABLE attitude")?;
+                flown.sql(damage.sql)?;
+                for verification in [flown.verify(&[])?, flown.verify_rows()?] {
+                    let page = &verification.page;
+                    assert_eq!(verification.code, Some(1), "{}: {page}", damage.name);
+                    for (stream, words) in damage.said {
+                        let line = page.lines().find(|line| line.starts_with(stream));
+                        let is_said = line.is_some_and(|line| line.contains(words));
+                        assert!(is_said, "{}: {page}", damage.name);
+                    }
+                    let failed = format!("FAILED: {} streams", damage.said.len());
+                    assert!(page.contains(&failed), "{}: {page}", damage.name);
+                }
+                flown.sql("DELETE FROM telemetry; INSERT INTO telemetry TABLE health")?;
+                flown.sql("DELETE FROM attitude; INSERT INTO attitude TABLE turned")?;
+                if is_compressed {
+                    flown.sql(
+                        "SELECT compress_chunk(chunk, true)
+                         FROM unnest(ARRAY['telemetry', 'attitude']) AS name,
+                              show_chunks(name) AS chunk",
+                    )?;
+                }
+            }
+            assert!(flown.verify(&[])?.agrees, "as it was");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn over_a_lossy_link_what_cannot_be_compared_is_named() -> Result<()> {
+    let flown = Flown::fly(Tables::Plain, FLIGHT)?;
+    // As if these had never come.
+    flown
+        .sql("DELETE FROM telemetry WHERE satellite_id = 'SAT-02' AND sequence BETWEEN 5 AND 7")?;
+    let mut report: Value = serde_json::from_str(&fs::read_to_string(flown.receiver())?)?;
+    let streams = report["streams"].as_array_mut().expect("a list");
+    let is_it = |stream: &&mut Value| stream["satellite_id"] == "SAT-02" && stream["apid"] == 100;
+    let stream = streams.iter_mut().find(is_it).expect("it was heard");
+    (stream["accepted"], stream["missed"]) = (897.into(), 3.into());
+    for (name, count) in
+        [("accepted", 2_997), ("committed", 2_997), ("frames", 2_997), ("lost", 3), ("missed", 3)]
+    {
+        report[name] = count.into();
+    }
+    fs::write(flown.receiver(), report.to_string())?;
+    let page = flown.verify(&["--lossy-link"])?;
+    assert!(page.agrees, "{}", page.page);
+    let named = "SAT-02 apid 100 boot 7: times and values of 253 rows, in 1 of 4 slices, cannot be";
+    assert!(page.page.contains(named), "{}", page.page);
+    assert!(page.page.contains("times and values of 2744 rows were compared"), "{}", page.page);
+    // The others still are.
+    flown.sql("UPDATE telemetry SET speed = 0 WHERE satellite_id = 'SAT-02' AND sequence = 700")?;
+    let page = flown.verify(&["--lossy-link"])?;
+    assert!(page.page.contains("times or values differ in sequences 512 to 767"), "{}", page.page);
+    // A report of old has no digests, and that is said.
+    let mut truth: Value = serde_json::from_str(&fs::read_to_string(flown.truth())?)?;
+    truth.as_object_mut().expect("an object").remove("digest");
+    fs::write(flown.truth(), truth.to_string())?;
+    let page = flown.verify(&["--lossy-link"])?;
+    assert!(page.agrees && page.page.contains("are not compared"), "{}", page.page);
+    Ok(())
+}

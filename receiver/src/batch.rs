@@ -1,5 +1,7 @@
 //! Samples that are stored in one transaction, and which samples of each shard they are.
 
+mod present;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -19,6 +21,8 @@ use crate::{
     queue::SHARDS,
     spacecraft::SpacecraftSet,
 };
+pub use present::Presence;
+use present::Skipped;
 
 pub use crate::time_window::TimeWindow;
 
@@ -46,6 +50,10 @@ pub struct Batch {
     places: Vec<Place>,
     /// What kinds of entries can be decoded.
     definitions: Arc<Definitions>,
+    /// What the database has already.
+    skipped: Skipped,
+    /// Entries that the database does not take, by number among the entries.
+    poison: BTreeMap<usize, Poison>,
 }
 
 /// A chunk of a batch.
@@ -148,6 +156,8 @@ impl Batch {
             chunks: Vec::new(),
             places: Vec::new(),
             definitions,
+            skipped: Skipped::nothing(),
+            poison: BTreeMap::new(),
         }
     }
 
@@ -258,9 +268,33 @@ impl Batch {
 
     /// Encodes it anew, with the entries at these places among its [`Self::entries`] set aside.
     pub fn set_aside(&mut self, poison: &BTreeMap<usize, Poison>, form: &Form) {
+        self.poison.clone_from(poison);
+        self.encode(form);
+    }
+
+    /// Leaves out the rows of samples that are stored already, and what was stored with them, in
+    /// place of what was left out before. The ranges stay: these samples are dealt with.
+    pub fn skip_stored(&mut self, presence: &Presence, form: &Form) {
+        let mut skipped = std::mem::replace(&mut self.skipped, Skipped::nothing());
+        let is_changed = skipped.replace(presence, self.entries());
+        self.skipped = skipped;
+        if is_changed {
+            self.encode(form);
+        }
+    }
+
+    /// Samples whose rows are left out, since they are stored already.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped.samples()
+    }
+
+    fn encode(&mut self, form: &Form) {
         let mut rows = Rows::new();
         for (number, entry) in self.entries().enumerate() {
-            rows.push(&entry, form, poison.get(&number));
+            if !self.skipped.has(number, &entry) {
+                rows.push(&entry, form, self.poison.get(&number));
+            }
         }
         self.rows = rows;
     }
@@ -297,6 +331,8 @@ impl Batch {
         self.since = None;
         self.chunks.clear();
         self.places.clear();
+        self.skipped.advance();
+        self.poison.clear();
     }
 
     fn belongs(&self, place: i64, entry: &Entry<'_>) -> Put {
@@ -441,7 +477,7 @@ const ROW_OCTETS: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chunk::Chunk, sparse::Sparse};
+    use crate::{chunk::Chunk, link, sparse::Sparse};
 
     const WINDOW: TimeWindow =
         TimeWindow { past: Duration::from_secs(60), future: Duration::from_secs(5) };
@@ -512,6 +548,55 @@ mod tests {
         let poison = Poison { reason: "no".into(), sqlstate: "23514".into() };
         batch.set_aside(&BTreeMap::from([(2, poison)]), &form());
         assert_eq!((batch.samples(), batch.rows.stored(), batch.rows.quarantined()), (3, 1, 2));
+    }
+
+    #[test]
+    fn what_is_stored_already_has_no_row_and_stays_in_its_range() {
+        let mut batch = Batch::new(u64::MAX);
+        let presence = |stored: &[u32]| Presence { stored: stored.iter().copied().collect() };
+        fill(&mut batch, 0, &[(1, TIME), (2, TIME), (1, TIME + 1), (2, 0)], Instant::now());
+        let ranges: Vec<_> = batch.ranges().collect();
+        batch.skip_stored(&presence(&[0, 1, 2]), &form());
+        assert_eq!((batch.samples(), batch.skipped()), (4, 3));
+        assert_eq!((batch.rows.stored(), batch.rows.quarantined()), (0, 1));
+        // Asked again, after an attempt that failed: the last answer counts, and a row that is set
+        // aside meanwhile stays so.
+        let poison = Poison { reason: "no".into(), sqlstate: "23514".into() };
+        batch.set_aside(&BTreeMap::from([(2, poison)]), &form());
+        batch.skip_stored(&presence(&[1]), &form());
+        assert_eq!((batch.samples(), batch.skipped()), (4, 1));
+        assert_eq!((batch.rows.stored(), batch.rows.quarantined()), (1, 2));
+        assert_eq!(batch.ranges().collect::<Vec<_>>(), ranges);
+        batch.advance();
+        assert_eq!((batch.skipped(), batch.rows.stored()), (0, 0));
+    }
+
+    #[test]
+    fn link_health_follows_the_samples_of_its_spacecraft() {
+        let mut batch = Batch::new(u64::MAX);
+        let mut next = 0;
+        let mut links = |batch: &mut Batch, samples: &[u16], stored: &[u32]| {
+            let samples: Vec<_> = samples.iter().map(|&id| (id, TIME)).collect();
+            let mut chunk = chunk(&samples);
+            for spacecraft in [1_u16, 2] {
+                let row = link::Row { spacecraft: spacecraft.into(), ..link::Row::default() };
+                assert!(chunk.push_link(&row));
+            }
+            chunk.number(next);
+            next += 1;
+            batch.push(&chunk, &form(), Instant::now(), |_, _| {});
+            let stored = stored.iter().copied().collect();
+            batch.skip_stored(&Presence { stored }, &form());
+            let rows = batch.rows.sides[Side::LinkHealth as usize].rows();
+            batch.advance();
+            rows
+        };
+        assert_eq!(links(&mut batch, &[1, 2, 1], &[]), 2);
+        assert_eq!(links(&mut batch, &[1, 2, 1], &[0, 1]), 1, "one of the first is new");
+        assert_eq!(links(&mut batch, &[1, 2, 1], &[0, 1, 2]), 0);
+        assert_eq!(links(&mut batch, &[], &[]), 0, "their samples came in the batch before");
+        assert_eq!(links(&mut batch, &[1], &[]), 1);
+        assert_eq!(links(&mut batch, &[2], &[]), 2);
     }
 
     #[test]

@@ -310,7 +310,7 @@ const LENGTH_OCTETS: usize = 4;
 /// COPY data goes out in pieces of this size: large enough that the cost of a message vanishes.
 const PIECE_OCTETS: usize = 128 * 1_024;
 /// 2000-01-01T00:00:00Z.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+pub(crate) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 #[cfg(test)]
 mod tests {

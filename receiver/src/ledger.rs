@@ -316,8 +316,11 @@ pub struct WriterCounts {
     pub quarantined: u64,
     /// Samples in the batch at hand.
     pub batched: u64,
-    /// Samples of a recording that an earlier replay has stored: repeats, whatever the tracker says.
+    /// Samples of a recording that are stored already: repeats, whatever the tracker says.
     pub repeated: u64,
+    /// Samples of a journal that turned out to be stored already: committed, as after a commit whose
+    /// answer was lost.
+    pub found: u64,
     /// What its detectors have done.
     pub detect: DetectCounts,
 }
@@ -482,6 +485,7 @@ impl Counters {
             written.quarantined += writer.quarantined;
             written.batched += writer.batched;
             written.repeated += writer.repeated;
+            written.found += writer.found;
         }
         let queued: u64 = self.queued.iter().map(|q| q.load(Ordering::Relaxed)).sum();
         Ledger {
@@ -503,7 +507,7 @@ impl Counters {
             queue_dropped: self.shed().iter().sum(),
             quarantined: written.quarantined,
             quarantine_dropped: intake.quarantine_dropped,
-            committed: written.committed,
+            committed: written.committed + written.found,
             batches: written.batches,
             pending: intake.open + queued + written.batched,
         }

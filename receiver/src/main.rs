@@ -47,7 +47,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => fail(&format!("{error:#}")),
+        Err(error) => {
+            let failed = fail(&format!("{error:#}"));
+            let is_busy = error.is::<station::AlreadyReplayed>();
+            if is_busy { ExitCode::from(TEMPORARY_FAILURE) } else { failed }
+        }
     }
 }
 
@@ -155,6 +159,8 @@ fn fail(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// `EX_TEMPFAIL` of sysexits.h: somebody else is doing it, and it is not known yet how that ends.
+const TEMPORARY_FAILURE: u8 = 75;
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// As a shell has it for a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;

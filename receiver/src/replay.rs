@@ -87,15 +87,18 @@ impl Recording {
     }
 }
 
-/// A number that is the same for files with the same octets.
-pub fn identity(path: &Path) -> io::Result<i64> {
+/// A number that is the same for files with the same octets that are read with the same `options`.
+pub fn identity(path: &Path, options: &str) -> io::Result<i64> {
     let crc = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
     let mut digest = crc.digest();
     let mut file = File::open(path)?;
     let mut piece = vec![0; WINDOW_OCTETS];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(digest.finalize().cast_signed()),
+            0 => {
+                digest.update(options.as_bytes());
+                return Ok(digest.finalize().cast_signed());
+            }
             octets => digest.update(&piece[..octets]),
         }
     }

@@ -45,6 +45,12 @@ impl SpacecraftSet {
         self.len() == 0
     }
 
+    /// Removes one.
+    pub fn remove(&mut self, spacecraft: SpacecraftId) {
+        let number = usize::from(spacecraft.number());
+        self.bits[number / BITS] &= !(1 << (number % BITS));
+    }
+
     /// Whether it is one of them.
     #[inline]
     #[must_use]

@@ -43,7 +43,7 @@ mod watching;
 
 pub use drain::drain;
 pub use journaling::default_folder;
-pub use replaying::replay;
+pub use replaying::{AlreadyReplayed, replay};
 
 use watching::{Beside, Watching};
 
@@ -108,6 +108,7 @@ pub async fn run(
         readiness: Arc::clone(&readiness),
         drain: drain.clone(),
         state: folder,
+        skip_stored: None,
     };
     let seen = database::Seen {
         known_events: known,
@@ -130,6 +131,12 @@ pub async fn run(
     if let Some(journal) = &journal {
         journaling::recall(journal, &definitions, &mut intake, is_known);
     }
+    let foreign = journal.as_ref().map(|journal| {
+        tokio::spawn(journaling::warn_of_foreign(
+            journal.folder().to_owned(),
+            Arc::clone(&readiness),
+        ))
+    });
     let writers = start_writers(&setup, feeds, watched)?;
     let listening = start_intake(intake, sockets, options.batch_age, drain.clone())?;
     let door = Door {
@@ -155,6 +162,7 @@ pub async fn run(
     let finished = finish(&stopper, served, listening, then).await;
     telling.abort();
     attended.abort();
+    foreign.inspect(|task| task.abort());
     tell(&counters, &told);
     // Whatever went wrong, the figures are written.
     let streams = finished.as_deref().unwrap_or_default();

@@ -11,6 +11,8 @@
 pub mod anomalies;
 mod columnstore;
 mod connection;
+pub mod presence;
+pub mod run_lock;
 pub mod schema;
 mod tables;
 
@@ -27,6 +29,7 @@ pub use tables::Obstacle;
 
 use columnstore::Columnstore;
 use connection::{Connection, connect, connect_writer};
+use presence::Check;
 use tables::{Guard, Tables};
 
 use crate::{
@@ -50,11 +53,28 @@ pub struct Store {
     positions: Statement,
     name_satellites: Statement,
     upsert_anomalies: Statement,
+    /// What is stored already: the question, and the statement once it was asked.
+    stored_frames: (String, Option<Statement>),
     /// One for each table of a batch, in its order.
     copies: Vec<Statement>,
     client: Client,
     /// There once the session is set up.
     connection: Option<Connection>,
+}
+
+/// A batch, and whether it is looked for in the database first.
+enum Given<'a> {
+    Whole(&'a Batch),
+    Checked(&'a mut Batch, &'a Check),
+}
+
+impl Given<'_> {
+    fn batch(&self) -> &Batch {
+        match self {
+            Self::Whole(batch) => batch,
+            Self::Checked(batch, _) => batch,
+        }
+    }
 }
 
 /// Whose positions the ranges are.
@@ -213,6 +233,7 @@ impl Store {
             positions: client.prepare(&tables.qualify(POSITIONS)).await?,
             name_satellites: client.prepare(&tables.qualify(NAME_SATELLITES)).await?,
             upsert_anomalies: client.prepare(&tables.qualify(anomalies::UPSERT)).await?,
+            stored_frames: (tables.qualify(presence::STORED_FRAMES), None),
             copies,
             client,
             connection: None,
@@ -238,6 +259,27 @@ impl Store {
         events: &[&Event],
         who: &Identity,
     ) -> Result<u64, Error> {
+        self.commit_in_time(Given::Whole(batch), events, who).await
+    }
+
+    /// The same, but the samples that the database has already are left out of the batch first, as
+    /// far as the `check` is about them.
+    pub async fn commit_new(
+        &mut self,
+        batch: &mut Batch,
+        check: &Check,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
+        self.commit_in_time(Given::Checked(batch, check), events, who).await
+    }
+
+    async fn commit_in_time(
+        &mut self,
+        batch: Given<'_>,
+        events: &[&Event],
+        who: &Identity,
+    ) -> Result<u64, Error> {
         // To give up here is safe: if the transaction commits all the same, the claims tell, and an
         // event that is stored twice is the same row.
         let stored = timeout(COMMIT_MAX, self.transact(batch, events, who)).await;
@@ -246,11 +288,12 @@ impl Store {
 
     async fn transact(
         &mut self,
-        batch: &Batch,
+        mut given: Given<'_>,
         events: &[&Event],
         who: &Identity,
     ) -> Result<u64, Error> {
         let mut transaction = self.client.transaction().await?;
+        let batch = given.batch();
         let is_claimed = if batch.ranges().next().is_none() {
             true
         } else {
@@ -269,6 +312,17 @@ impl Store {
             }
             return Err(Error::Conflict { claimed: 0, wanted: batch.ranges().count() as u64 });
         }
+        if let Given::Checked(batch, check) = &mut given
+            && !batch.is_empty()
+        {
+            let (question, statement) = &mut self.stored_frames;
+            let statement = match statement {
+                Some(statement) => statement,
+                None => statement.insert(transaction.prepare(question).await?),
+            };
+            check.mark(&transaction, statement, batch).await?;
+        }
+        let batch = given.batch();
         if !batch.newcomers.is_empty() {
             let ids: Vec<i32> = batch.newcomers.iter().map(|id| id.number().into()).collect();
             let names: Vec<String> = batch.newcomers.iter().map(ToString::to_string).collect();
@@ -328,6 +382,17 @@ pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     drop(client);
     connection.close().await;
     Ok(known?.get(0))
+}
+
+/// Removes the commit ledger of runs of this station that have stored nothing for [`BATCHES_KEPT`];
+/// returns how many rows it had.
+pub async fn forget_batches(config: &Address, station: &str) -> Result<u64, Error> {
+    let (client, connection) = connect(config).await?;
+    let forget = tables_of(&client).await?.qualify(FORGET_BATCHES);
+    let forgotten = client.query_one(&forget, &[&station, &BATCHES_KEPT]).await;
+    drop(client);
+    connection.close().await;
+    Ok(forgotten?.get::<_, i64>(0).cast_unsigned())
 }
 
 /// Where the tables are.
@@ -458,6 +523,11 @@ const CLAIM: &str = "
 const KNOWN: &str = "
     SELECT EXISTS (SELECT FROM {schema}.ingest_batch
                    WHERE station = $1 AND journal BETWEEN $2 AND $3)";
+
+const FORGET_BATCHES: &str = "SELECT {schema}.forget_batches($1, $2::text::interval)";
+/// Longer than samples are kept unless somebody wants it otherwise: a journal that is older has nothing
+/// that would be stored twice.
+const BATCHES_KEPT: &str = "30 days";
 
 const TIMESCALEDB_VERSION: &str =
     "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";

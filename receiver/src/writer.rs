@@ -32,7 +32,10 @@ use crate::{
     shutdown::Drain,
     socket::now_us,
     state::StateFolder,
-    store::{self, Class, Error, Identity, Positions, Store},
+    store::{
+        self, Class, Error, Identity, Positions, Store,
+        presence::{Check, Scope},
+    },
 };
 use saving::Saving;
 use trouble::Trouble;
@@ -63,6 +66,8 @@ pub struct Setup {
     pub drain: Drain,
     /// Where the detectors' state is kept, if it is.
     pub state: Option<Arc<StateFolder>>,
+    /// Whether samples that the database has already are left out, and whose rows count.
+    pub skip_stored: Option<Scope>,
 }
 
 /// A writer's detectors, and what they know already.
@@ -85,6 +90,8 @@ pub struct Writer {
     /// Up to where earlier runs' records are stored.
     earlier: BTreeMap<i64, Positions>,
     batch: Batch,
+    /// What of it is left out if the database has it already.
+    check: Option<Check>,
     /// Samples of the batch that no journal keeps.
     unkept: u64,
     counts: WriterCounts,
@@ -112,11 +119,11 @@ impl Writer {
             // Nothing of what is stored is needed for what detectors know.
             reader.learned(i64::MAX);
         }
+        let own = shards_of(writer, setup.counters.writers());
+        let check = setup.skip_stored.map(|scope| Check::new(scope, own, setup.form.clone()));
         Ok(Self {
-            batch: Batch::with_definitions(
-                shards_of(writer, setup.counters.writers()),
-                Arc::clone(&setup.definitions),
-            ),
+            batch: Batch::with_definitions(own, Arc::clone(&setup.definitions)),
+            check,
             identity: setup.identity.clone(),
             earlier: BTreeMap::new(),
             setup,
@@ -212,7 +219,26 @@ impl Writer {
         }
         self.identity.journal = run;
         self.batch.resume(&self.positions(run));
+        self.check = self.doubt(run);
         true
+    }
+
+    /// What is looked for in the database before records of a run are stored. Where the commit ledger
+    /// of an earlier run has no row of a shard, nothing of it was stored, or the rows are gone: what is
+    /// in the tables then says which.
+    fn doubt(&self, run: i64) -> Option<Check> {
+        let Setup { identity, skip_stored, form, counters, .. } = &self.setup;
+        let own = shards_of(self.writer, counters.writers());
+        if let Some(scope) = *skip_stored {
+            return Some(Check::new(scope, own, form.clone()));
+        }
+        if run == identity.journal {
+            return None;
+        }
+        let positions = self.earlier.get(&run).unwrap_or(&[None; SHARDS]);
+        let unknown = (0..SHARDS).filter(|&shard| positions[shard].is_none());
+        let shards = unknown.fold(0, |shards, shard| shards | 1 << shard) & own;
+        (shards != 0).then(|| Check::new(Scope::ThisStation, shards, form.clone()))
     }
 
     /// False when there was no time left.
@@ -381,11 +407,22 @@ impl Writer {
         let events = self.watched.iter().flat_map(|one| one.watch.changes().cloned());
         let events: Vec<_> = events.collect();
         let events: Vec<_> = events.iter().collect();
-        let stored = self.with_retry(async |store, identity, batch| {
-            store.commit(batch, &events, identity).await
+        let mut check = self.check.take();
+        let stored = self.with_retry(async |store, identity, batch| match &check {
+            Some(check) => store.commit_new(batch, check, &events, identity).await,
+            None => store.commit(batch, &events, identity).await,
         });
+        if let Some(check) = check.as_mut().filter(|_| stored.is_some()) {
+            check.settle(&self.batch);
+        }
+        self.check = check;
         let Some(unstored) = stored else { return false };
         self.counts.committed += self.batch.rows.stored();
+        if self.feed.is_live() {
+            self.report_found(self.batch.skipped());
+        } else {
+            self.counts.repeated += self.batch.skipped();
+        }
         self.counts.batches += u64::from(!self.batch.is_empty());
         self.counts.quarantined += self.batch.rows.quarantined();
         self.counts.batched = 0;
@@ -405,7 +442,7 @@ impl Writer {
     /// database refuses go to quarantine.
     fn with_retry<T>(
         &mut self,
-        ask: impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+        ask: impl AsyncFn(&mut Store, &Identity, &mut Batch) -> Result<T, Error>,
     ) -> Option<T> {
         let mut trouble = Trouble::default();
         let mut is_searched = false;
@@ -456,7 +493,7 @@ impl Writer {
             return false;
         }
         let asked = self.attempt(
-            &async |store: &mut Store, identity: &Identity, _: &Batch| {
+            &async |store: &mut Store, identity: &Identity, _: &mut Batch| {
                 store.positions(identity).await
             },
             None,
@@ -472,11 +509,22 @@ impl Writer {
                 "{skipped} samples of an earlier run were stored by another receiver with a copy of \
                  this journal; they are not stored twice"
             );
-            self.counts.committed += skipped;
+            self.counts.found += skipped;
             self.counts.batched = self.batch.samples();
             self.earlier.insert(self.identity.journal, positions);
         }
         is_ahead
+    }
+
+    /// Counts samples of an earlier run that the tables had already.
+    fn report_found(&mut self, samples: u64) {
+        if samples > 0 && self.counts.found == 0 {
+            tracing::warn!(
+                "samples of an earlier run are stored already, though ingest_batch has no row of \
+                 them (was it emptied?): they are not stored twice"
+            );
+        }
+        self.counts.found += samples;
     }
 
     /// Whether the station was stopped, and the next one will find in the journal all that this
@@ -487,7 +535,7 @@ impl Writer {
 
     fn attempt<T>(
         &mut self,
-        ask: &impl AsyncFn(&mut Store, &Identity, &Batch) -> Result<T, Error>,
+        ask: &impl AsyncFn(&mut Store, &Identity, &mut Batch) -> Result<T, Error>,
         columnstore_from: Option<usize>,
     ) -> Result<T, Error> {
         let Setup { database, drain, readiness, .. } = &self.setup;
@@ -498,7 +546,7 @@ impl Writer {
             }
             return Err(Error::Unchecked);
         }
-        let (store, identity, batch) = (&mut self.store, &self.identity, &self.batch);
+        let (store, identity, batch) = (&mut self.store, &self.identity, &mut self.batch);
         let attempt = async {
             let store = match store {
                 Some(store) => store,

@@ -5,6 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use satsim::{
     constellation::{Constellation, Origin},
     datagram::Packer,
+    digest::Digests,
     fault::{Injector, Rates},
     flight::{Flight, NoWaiting},
     itinerary::{Itinerary, Pace},
@@ -74,6 +75,7 @@ fn fly(criterion: &mut Criterion) {
         ("one_in_20_corrupted", damage, 1),
         ("one_in_20_corrupted_20_a_datagram", damage, 20),
         ("one_in_20_of_each", all, 1),
+        ("with_digests", Rates::default(), 1),
     ] {
         let origin = Origin { start_unix_us: 1_767_225_600_000_000, seed: 1, boot_count: 0 };
         let orbits = (0..SATELLITES)
@@ -85,10 +87,12 @@ fn fly(criterion: &mut Criterion) {
         let itinerary = Itinerary::of_one(SATELLITES, pace, rates);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
+                let mut digests = (name == "with_digests").then(Digests::default);
                 let mut injector = itinerary.has_faults().then(|| Injector::new(1, SATELLITES));
                 Flight {
                     constellation: &mut constellation.clone(),
                     faults: injector.as_mut(),
+                    digests: digests.as_mut(),
                     packer: Packer::new(per_datagram),
                     sink: &mut Nowhere,
                     clock: NoWaiting,

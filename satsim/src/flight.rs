@@ -20,6 +20,7 @@ use core::{
 use crate::{
     constellation::Constellation,
     datagram::Packer,
+    digest::Digests,
     fault::{APIDS, Injector},
     itinerary::{Itinerary, Pace, Phase},
     schedule::Schedule,
@@ -33,6 +34,8 @@ pub struct Flight<'a, S, C> {
     pub constellation: &'a mut Constellation,
     /// What becomes of frames on their way, if anything.
     pub faults: Option<&'a mut Injector>,
+    /// What was sent, if anybody wants to know.
+    pub digests: Option<&'a mut Digests>,
     /// How frames are put together.
     pub packer: Packer,
     /// Where datagrams go.
@@ -163,18 +166,21 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
     fn make(&mut self, leg: &Leg<'_>, number: u64, offset_us: i64) -> Result<(), SinkError> {
         let index = leg.active[(number % leg.active.len() as u64) as usize];
         let frame = self.constellation.frame(index, offset_us);
-        match &mut self.faults {
-            None => self.packer.push(frame.octets(), None, offset_us, self.sink),
-            Some(faults) => {
-                let comes = faults.pass(index, &frame, |frame, damage| {
-                    self.packer.push(frame.octets(), damage, offset_us, self.sink)
-                })?;
-                if !comes {
-                    self.constellation.lost(index, frame.apid);
-                }
-                Ok(())
+        let comes = match &mut self.faults {
+            None => {
+                self.packer.push(frame.octets(), None, offset_us, self.sink)?;
+                true
             }
+            Some(faults) => faults.pass(index, &frame, |frame, damage| {
+                self.packer.push(frame.octets(), damage, offset_us, self.sink)
+            })?,
+        };
+        if !comes {
+            self.constellation.lost(index, frame.apid);
+        } else if let Some(digests) = &mut self.digests {
+            digests.add(&frame);
         }
+        Ok(())
     }
 
     fn reboot(&mut self, index: usize, frames: u64) -> Result<(), SinkError> {
@@ -199,6 +205,9 @@ impl<S: Sink, C: Clock> Flight<'_, S, C> {
             faults.pass_last(index, &frame, |sent, damage| {
                 self.packer.push(sent.octets(), damage, frame.offset_us, self.sink)
             })?;
+            if let Some(digests) = &mut self.digests {
+                digests.add(&frame);
+            }
         }
         Ok(())
     }
@@ -298,6 +307,7 @@ mod tests {
         Flight {
             constellation: &mut constellation,
             faults: None,
+            digests: None,
             packer: Packer::new(1),
             sink: &mut log,
             clock: FakeClock { now, late },

@@ -3,12 +3,14 @@
 //! Data flows one way: [`constellation`] (simulated time to frames, [`anomaly`] in the readings) →
 //! [`fault`] (what becomes of them) → [`datagram`] (frames to datagrams) → [`sink`] (the network, a pcap file), driven by
 //! [`flight`] along the [`itinerary`] at the [`schedule`]'s pace. Everything up to the sink is a
-//! function of the [`plan`]: no clock, no I/O, so the same plan makes the same bytes.
+//! function of the [`plan`]: no clock, no I/O, so the same plan makes the same bytes. What was sent is
+//! summed up in the [`report`], its values in [`digest`]s.
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
 pub mod constellation;
 pub mod datagram;
+pub mod digest;
 pub mod fault;
 pub mod flight;
 pub mod itinerary;

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use satsim::{
     constellation::Constellation,
     datagram::Packer,
+    digest::Digests,
     fault::Injector,
     flight::{Clock, Flight, NoWaiting, WallClock},
     options::{Options, Target},
@@ -120,14 +121,15 @@ fn launch(options: &Options) -> anyhow::Result<()> {
         .itinerary
         .has_faults()
         .then(|| Injector::new(plan.origin.seed, constellation.satellites()));
+    let mut digests = report.is_some().then(Digests::default);
     let mut progress = Progress::start(plan.frames());
     let mut watch = |frames| progress.update(frames);
-    let faults = injector.as_mut();
+    let made = (injector.as_mut(), digests.as_mut());
     let landed = if outlet.udp.is_some() {
         let clock = WallClock::start();
-        fly(&plan, &mut constellation, faults, &mut outlet, clock, &stop, &mut watch)
+        fly(&plan, &mut constellation, made, &mut outlet, clock, &stop, &mut watch)
     } else {
-        fly(&plan, &mut constellation, faults, &mut outlet, NoWaiting, &stop, &mut watch)
+        fly(&plan, &mut constellation, made, &mut outlet, NoWaiting, &stop, &mut watch)
     };
     let took = progress.finish();
     let sent = outlet.frames_sent();
@@ -135,8 +137,14 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     // A flight that failed half-way still says what it did.
     if let Some((path, file)) = report {
         let frames_per_datagram = plan.frames_per_datagram;
-        let report =
-            Report::new(&plan.origin, &constellation, injector.as_ref(), sent, frames_per_datagram);
+        let report = Report::new(
+            &plan.origin,
+            &constellation,
+            injector.as_ref(),
+            &digests.unwrap_or_default(),
+            sent,
+            frames_per_datagram,
+        );
         serde_json::to_writer_pretty(BufWriter::new(file), &report)
             .with_context(|| report_failed(path))?;
     }
@@ -157,14 +165,14 @@ fn launch(options: &Options) -> anyhow::Result<()> {
 fn fly(
     plan: &Plan,
     constellation: &mut Constellation,
-    faults: Option<&mut Injector>,
+    (faults, digests): (Option<&mut Injector>, Option<&mut Digests>),
     sink: &mut Outlet,
     clock: impl Clock,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(u64),
 ) -> Result<(), SinkError> {
     let packer = Packer::new(usize::from(plan.frames_per_datagram));
-    Flight { constellation, faults, packer, sink, clock, stop, watch }.fly(&plan.itinerary)
+    Flight { constellation, faults, digests, packer, sink, clock, stop, watch }.fly(&plan.itinerary)
 }
 
 /// The first address of the target, IPv4 before IPv6: a station listens on IPv4 by default.

@@ -7,6 +7,7 @@ pub use crate::fault::Faults;
 use crate::{
     anomaly::{self, Event},
     constellation::{Constellation, Origin},
+    digest::{DIGEST_FORM, Digests, Slices},
     fault::Injector,
 };
 use protocol::Sequence;
@@ -28,6 +29,8 @@ pub struct Report {
     pub frames_per_datagram: u16,
     /// What was done to frames on purpose, over all streams.
     pub faults: Faults,
+    /// How the slices of streams are made: [`DIGEST_FORM`].
+    pub digest: &'static str,
     /// Each kind of each satellite, boot after boot.
     pub streams: Vec<StreamReport>,
     /// Events that were put into the readings on purpose, by their beginning.
@@ -52,6 +55,8 @@ pub struct StreamReport {
     /// What was done to them on purpose.
     #[serde(flatten)]
     pub faults: Faults,
+    /// Digests of those that came to the ground whole, each once, slice by slice.
+    pub slices: Slices,
 }
 
 /// What was done to one channel of one satellite.
@@ -75,11 +80,12 @@ pub struct AnomalyReport {
 
 impl Report {
     /// The report of what `constellation` has done and `injector` has done to it, of which `sent`
-    /// frames have left.
+    /// frames have left, with these `digests`.
     pub fn new(
         origin: &Origin,
         constellation: &Constellation,
         injector: Option<&Injector>,
+        digests: &Digests,
         sent: u64,
         frames_per_datagram: u16,
     ) -> Self {
@@ -99,6 +105,7 @@ impl Report {
                 last: ((stream.generated - 1) % u64::from(Sequence::MODULUS)) as u32,
                 generated: stream.generated,
                 faults: done,
+                slices: digests.of(&stream),
             });
         }
         let mut anomalies: Vec<_> = constellation.anomalies().collect();
@@ -111,6 +118,7 @@ impl Report {
             sent,
             frames_per_datagram,
             faults,
+            digest: DIGEST_FORM,
             streams,
             anomalies: anomalies
                 .into_iter()

@@ -4,7 +4,8 @@
 //! that is missing or stored twice, a frame that is counted twice or nowhere, each names its stream.
 //!
 //! Data flows one way: [`truth`] (the report of the flight) and [`station`] (the report of the
-//! ground station) are read from files, [`stored`] from the database, [`compare`] puts them side by
+//! ground station) are read from files, [`stored`] (how many rows) and [`values`] (digests of what is in
+//! them) from the database, [`compare`] puts them side by
 //! side, [`table`] shows them. Where anomalies were put into the readings, [`alarms`] has what the
 //! station found, [`detection`] scores it and [`scoreboard`] shows it. Only what reads does I/O.
 
@@ -19,6 +20,7 @@ pub mod station;
 pub mod stored;
 pub mod table;
 pub mod truth;
+pub mod values;
 
 use std::{
     fs::File,
@@ -132,7 +134,8 @@ pub fn run(options: &VerifyOptions) -> Result<bool, VerifyError> {
     let database = Database::open(&options.database_url)?;
     let stored = stored::read(&database, &truth)?;
     let link = if options.lossy_link { Link::Lossy } else { Link::Faultless };
-    let mut comparison = Comparison::new(&truth, &stored, station.as_ref(), link);
+    let values = values::read(&database, &truth)?;
+    let mut comparison = Comparison::new(&truth, &stored, values.as_ref(), station.as_ref(), link);
     if options.detection.is_asked() || !truth.anomalies.is_empty() {
         let (detection, notes) = score::read(&database, &truth, &stored)?;
         comparison.totals.extend(scoreboard::terms(&detection, &options.detection));

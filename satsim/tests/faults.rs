@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use satsim::{
     constellation::{Constellation, Origin},
     datagram::Packer,
+    digest::{Digests, RowFields, Slices, row_hash},
     fault::{Burst, COPY_DELAY_MAX, Injector, REORDER_DEPTH_MAX, Rates},
     flight::{Clock, Flight, NoWaiting},
     itinerary::{Itinerary, Pace, Phase},
@@ -66,11 +67,12 @@ fn fly(
     let orbits = (0..satellites).map(|i| walker::orbit(i, satellites, START).unwrap()).collect();
     let mut constellation = Constellation::new(origin, orbits).unwrap();
     let mut injector = itinerary.has_faults().then(|| Injector::new(seed, satellites));
-    let mut memory = Memory::default();
+    let (mut memory, mut digests) = (Memory::default(), Digests::default());
     let stop = AtomicBool::new(false);
     Flight {
         constellation: &mut constellation,
         faults: injector.as_mut(),
+        digests: Some(&mut digests),
         packer: Packer::new(frames_per_datagram),
         sink: &mut memory,
         clock,
@@ -83,6 +85,7 @@ fn fly(
         &origin,
         &constellation,
         injector.as_ref(),
+        &digests,
         memory.frames,
         frames_per_datagram as u16,
     );
@@ -122,6 +125,17 @@ fn agree(datagrams: &[Vec<u8>], report: &Report, frames_per_datagram: usize) -> 
         assert_eq!(heard.seen.len() as u64 + heard.lost(), stream.generated, "{stream:?}");
         assert_eq!((heard.first_come, heard.last_come), (stream.first, stream.last));
         assert_eq!(u64::from(heard.newest) + 1, stream.generated, "{stream:?}");
+        let name = (number, stream.apid, stream.boot_count);
+        let (mut slices, mut fields) = (Slices::default(), RowFields::default());
+        for ((_, sequence), octets) in oracle.octets.iter().filter(|((n, _), _)| *n == name) {
+            let frame = protocol::Telemetry::from_checked(octets).unwrap();
+            fields.clear();
+            fields.timestamp(frame.time().unix_us());
+            fields.integer(*sequence as i32);
+            frame.body().columns(&mut fields);
+            slices.add(*sequence, row_hash(&fields));
+        }
+        assert_eq!(slices, stream.slices, "digests of what came whole, each frame once");
     }
     let faults = report.faults;
     let sum = |what: fn(&satsim::report::StreamReport) -> u64| {

@@ -13,9 +13,13 @@ pub struct ReplayOptions {
     #[arg(value_name = "FILE")]
     pub recording: PathBuf,
 
-    /// Store nothing that an earlier replay of this file, with the same options, has stored
+    /// Store nothing that the database has already of this station, live or by an earlier replay
     #[arg(long)]
     pub once: bool,
+
+    /// With --once, nothing either that the database has of any other station
+    #[arg(long, requires = "once")]
+    pub any_station: bool,
 
     /// Recorded seconds that pass in a second [default: as fast as they can be stored]
     #[arg(long, value_name = "NUMBER", value_parser = speed)]

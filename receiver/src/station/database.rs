@@ -15,7 +15,7 @@ use crate::{
     ledger::Counters,
     readiness::{Progress, Readiness},
     store::{
-        anomalies,
+        self, anomalies,
         schema::{self, Lookout},
     },
 };
@@ -143,6 +143,14 @@ async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Er
     let closed = closed.map_err(|_| schema::Error::Silent)??;
     if closed > 0 {
         tracing::info!("{closed} anomalies of an earlier run are closed");
+    }
+    let station = &options.reception.station.name;
+    let forgotten = timeout(TIMEOUT, store::forget_batches(config, station)).await;
+    match forgotten.map_err(|_| store::Error::Silent).flatten() {
+        Ok(0) => {}
+        Ok(rows) => tracing::debug!("{rows} rows of ingest_batch of runs long ago are removed"),
+        // Nothing depends on it.
+        Err(error) => tracing::warn!("ingest_batch keeps rows of runs long ago: {error}"),
     }
     Ok(has_timescaledb)
 }

@@ -61,6 +61,7 @@ pub async fn drain(
         readiness,
         drain,
         state: None,
+        skip_stored: None,
     };
     let threads = start_writers(&setup, feeds, (0..writers).map(|_| None).collect())?;
     let joined = tokio::task::spawn_blocking(move || {

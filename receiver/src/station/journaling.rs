@@ -17,6 +17,7 @@ use crate::{
     definitions::Definitions,
     intake::Intake,
     journal::{self, Apart, Gauges, Journal, Options, files::Disk},
+    readiness::Readiness,
     socket::now_us,
     store::{self, Identity},
 };
@@ -69,6 +70,23 @@ pub(super) fn open(
             tracing::warn!("{apart}");
         }
     })
+}
+
+/// Keeps a warning in `/readyz` for as long as segments of another journal or station wait in the
+/// folder.
+pub(super) async fn warn_of_foreign(folder: PathBuf, readiness: Arc<Readiness>) {
+    loop {
+        let here = folder.clone();
+        let list = move || Apart::list(&Disk, &here);
+        let apart = tokio::task::spawn_blocking(list).await.unwrap_or_default();
+        let more = apart.len().saturating_sub(1);
+        let warning = apart.first().map(|first| match more {
+            0 => first.to_string(),
+            _ => format!("{first} (and {more} more such folders)"),
+        });
+        readiness.set_warning("foreign_segments", warning);
+        tokio::time::sleep(FOREIGN_PERIOD).await;
+    }
 }
 
 /// Whether the database has stored something of this journal, or does not say. What was learned from
@@ -161,6 +179,8 @@ const NAME: &str = "orbitstream";
 /// Stations of one name, for one database, that may run without saying where their journals are.
 const DEFAULTS_MAX: u32 = 16;
 /// How long a database is asked whether it knows the journal, before the station goes on without.
+/// How often the folder is looked through for what is not this journal's.
+const FOREIGN_PERIOD: Duration = Duration::from_secs(5);
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

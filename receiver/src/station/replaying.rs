@@ -1,7 +1,14 @@
 //! A recording on its way through the station: from a file in place of the sockets, with the times of
 //! the file.
+//!
+//! With `--once` nothing is stored that the database has already. Two runs of one file at once would
+//! do the same work twice and wait for each other, so a run holds an advisory lock of the database
+//! for as long as it takes: wherever the other run is, it sees the lock and ends, and a run that is
+//! killed loses the lock with its connection. The lock saves work; that no row is stored twice
+//! follows from the claims and checks of the writers.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use protocol::SpacecraftId;
 
 use super::{QUEUE_OCTETS, ReportFile, start, start_writers};
 use crate::{
@@ -26,7 +34,12 @@ use crate::{
     replay::{Recorded, Recording, identity},
     shutdown::running,
     spacecraft::SpacecraftSet,
-    store::{COLUMNSTORE_FROM, Identity, schema},
+    store::{
+        COLUMNSTORE_FROM, Identity,
+        presence::Scope,
+        run_lock::{Occupied, RunLock},
+        schema,
+    },
     writer::{Setup, Watched},
 };
 
@@ -38,11 +51,24 @@ pub async fn replay(
     let path = &options.recording;
     let cannot = || format!("cannot replay {}", path.display());
     let recording = Recording::open(path, options.port).with_context(cannot)?;
-    let file = ReportFile::create(options.reception.report.clone())?;
     let config = &options.database.database_url;
     schema::check(config).await?;
     // The file is its own journal: a place in it is the number of a datagram.
-    let journal = if options.once { identity(path).with_context(cannot)? } else { rand::random() };
+    let journal = if options.once {
+        identity(path, &reading(&options)).with_context(cannot)?
+    } else {
+        rand::random()
+    };
+    let identity = Identity { station: options.reception.station.name.clone(), journal };
+    // Held until the end of this function.
+    let _lock = if options.once {
+        let taken = RunLock::take(config, &identity).await.with_context(cannot)?;
+        Some(taken.map_err(|holder| AlreadyReplayed { path: path.clone(), holder })?)
+    } else {
+        None
+    };
+    // Not before the lock: it may be the report of the other run.
+    let file = ReportFile::create(options.reception.report.clone())?;
     let counters = Counters::new(WRITERS);
     let (outlets, inlets) = queues(WRITERS, QUEUE_OCTETS, &counters);
     let (stopper, drain) = running(Duration::ZERO);
@@ -50,7 +76,7 @@ pub async fn replay(
     readiness.set_checked();
     let setup = Setup {
         database: config.clone(),
-        identity: Identity { station: options.reception.station.name.clone(), journal },
+        identity,
         limits: Limits::new(batch::ROWS_MAX, BATCH_AGE),
         columnstore_from: Some(COLUMNSTORE_FROM),
         form: Form {
@@ -62,6 +88,11 @@ pub async fn replay(
         readiness,
         drain,
         state: None,
+        skip_stored: options.once.then_some(if options.any_station {
+            Scope::AnyStation
+        } else {
+            Scope::ThisStation
+        }),
     };
     let watched = (0..WRITERS).map(|_| {
         let watch = || {
@@ -119,6 +150,25 @@ pub async fn replay(
         bail!("a writer thread panicked");
     }
     Ok(report)
+}
+
+/// Another run replays the same file with `--once`: what it has not stored yet it is about to store.
+#[derive(Debug, thiserror::Error)]
+#[error("another run is replaying {} now: {holder}; replay the file again when that has ended", path.display())]
+pub struct AlreadyReplayed {
+    path: PathBuf,
+    holder: Occupied,
+}
+
+/// The options that decide which frames of a file come to the writers, and in which chunks. After a
+/// replay with others, places in the file do not tell what is stored.
+fn reading(options: &ReplayOptions) -> String {
+    let ReplayOptions { port, reception, .. } = options;
+    let spacecraft = reception.spacecraft.as_ref().map(|set| {
+        let all = (0..=u16::MAX).filter_map(SpacecraftId::new);
+        all.filter(|&id| set.contains(id)).map(SpacecraftId::number).collect::<Vec<_>>()
+    });
+    format!("{port:?} {spacecraft:?} {} {:?}", reception.max_satellites, reception.allow)
 }
 
 type Streams = Vec<crate::track::StreamCounts>;

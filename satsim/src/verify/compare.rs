@@ -4,6 +4,7 @@
 //! its ledger always.
 
 mod stream;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +15,11 @@ use super::{
     station::{Heard, StationReport},
     stored::Stored,
     truth::{StreamKey, TrueStream, Truth},
+    values::Values,
 };
 pub use stream::Stream;
 use stream::{Hearing, check_reboots};
+pub use values::Compared;
 
 /// What may have happened between the satellites and the station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +59,11 @@ pub struct Term {
 }
 
 impl Comparison {
-    /// Compares.
+    /// Compares; times and values as far as the report has digests of them.
     pub fn new(
         truth: &Truth,
         stored: &Stored,
+        values: Option<&Values>,
         station: Option<&StationReport>,
         link: Link,
     ) -> Self {
@@ -75,7 +79,8 @@ impl Comparison {
                         .get(&stream.key)
                         .map_or(Hearing::Silence, |&heard| Hearing::Heard(heard)),
                 };
-                Stream::new(stream, rows, hearing, link)
+                let slices = values.and_then(|values| values.get(&stream.key));
+                Stream::new(stream, rows, slices, hearing, link)
             })
             .collect();
         if heard.is_some() {
@@ -96,6 +101,7 @@ impl Comparison {
                 "{rows} rows of {others} streams that are not this flight's were left out"
             ));
         }
+        comparison.say_what_was_compared(truth);
         if let Some(station) = station {
             comparison.ledger(truth, station, &known, link);
         }
@@ -110,6 +116,37 @@ impl Comparison {
     /// Streams of which something disagrees.
     pub fn disagreeing(&self) -> impl Iterator<Item = &Stream> {
         self.streams.iter().filter(|stream| !stream.findings.is_empty())
+    }
+
+    /// Says of how many rows times and values were compared, and names the streams that have others.
+    fn say_what_was_compared(&mut self, truth: &Truth) {
+        if !truth.has_digests() {
+            let note = "times and values are not compared: the report has no digests of this form";
+            self.notes.push(note.into());
+            return;
+        }
+        let compared: Vec<_> =
+            self.streams.iter().filter_map(|stream| Some((stream, stream.compared?))).collect();
+        let rows: u64 = compared.iter().map(|(_, compared)| compared.rows).sum();
+        let mut notes = vec![format!("times and values of {rows} rows were compared")];
+        let left_out: Vec<_> =
+            compared.iter().filter(|(_, compared)| compared.slices_left_out > 0).collect();
+        for (stream, compared) in left_out.iter().take(LEFT_OUT_SHOWN_MAX) {
+            let StreamKey { satellite_id, apid, boot_count } = &stream.truth.key;
+            let slices = stream.truth.slices.0.len();
+            notes.push(format!(
+                "{satellite_id} apid {apid} boot {boot_count}: times and values of {} rows, in {} of \
+                 {slices} slices, cannot be compared, since other rows of these were lost",
+                compared.rows_left_out, compared.slices_left_out
+            ));
+        }
+        if left_out.len() > LEFT_OUT_SHOWN_MAX {
+            let others = &left_out[LEFT_OUT_SHOWN_MAX..];
+            let rows: u64 = others.iter().map(|(_, compared)| compared.rows_left_out).sum();
+            let streams = others.len();
+            notes.push(format!("and {rows} rows of {streams} streams more for the same reason"));
+        }
+        self.notes.extend(notes);
     }
 
     fn ledger(
@@ -208,6 +245,9 @@ fn equal(name: &str, expected: impl Into<i128>, found: impl Into<i128>) -> Term 
     }
 }
 
+/// More streams than a screen has lines for are only counted.
+const LEFT_OUT_SHOWN_MAX: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +294,7 @@ mod tests {
         let mut station: StationReport = serde_json::from_str(STATION).unwrap();
         let mut rows = stored(&truth);
         change(&mut truth, &mut rows, &mut station);
-        let comparison = Comparison::new(&truth, &rows, Some(&station), link);
+        let comparison = Comparison::new(&truth, &rows, None, Some(&station), link);
         let streams = comparison.disagreeing().flat_map(|stream| {
             let apid = stream.truth.key.apid;
             stream.findings.iter().map(move |finding| format!("{apid}: {finding}"))

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{anomaly::Kind, report::Faults};
+use crate::{
+    anomaly::Kind,
+    digest::{DIGEST_FORM, Slices},
+    report::Faults,
+};
 
 /// One stream in one boot, the key of every comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Truth {
     pub frames_per_datagram: Option<u16>,
     /// Damage done on purpose, over all streams.
     pub faults: Faults,
+    /// How digests were made; reports of old have none.
+    pub digest: Option<String>,
     /// Each stream.
     pub streams: Vec<TrueStream>,
     /// What went wrong on board on purpose.
@@ -57,6 +63,9 @@ pub struct TrueStream {
     /// Damage done to them on purpose.
     #[serde(flatten)]
     pub faults: Faults,
+    /// Digests of those that came to the ground whole.
+    #[serde(default)]
+    pub slices: Slices,
 }
 
 /// What was done to one channel of one satellite.
@@ -90,6 +99,11 @@ impl TryFrom<String> for Moment {
 }
 
 impl Truth {
+    /// Whether its digests are made as this program makes them.
+    pub fn has_digests(&self) -> bool {
+        self.digest.as_deref() == Some(DIGEST_FORM)
+    }
+
     /// Every boot of the flight, as the database counts them.
     pub fn boots(&self) -> Vec<i32> {
         let boots: BTreeSet<i32> =

@@ -2,8 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Link;
-use crate::verify::{station::Heard, stored::Rows, truth::TrueStream};
+use super::{
+    Link,
+    values::{self, Compared},
+};
+use crate::{
+    digest::Slices,
+    verify::{station::Heard, stored::Rows, truth::TrueStream},
+};
 
 /// One stream.
 #[derive(Clone, Debug)]
@@ -14,6 +20,8 @@ pub struct Stream {
     pub rows: Rows,
     /// What the station counted, if its report was given and knows the stream.
     pub heard: Option<Heard>,
+    /// How many times and values were compared, if the report has digests.
+    pub compared: Option<Compared>,
     /// What disagrees; nothing when all is well.
     pub findings: Vec<String>,
 }
@@ -29,8 +37,15 @@ pub(super) enum Hearing {
 }
 
 impl Stream {
-    pub(super) fn new(truth: &TrueStream, rows: Rows, hearing: Hearing, link: Link) -> Self {
-        let mut stream = Self { truth: truth.clone(), rows, heard: None, findings: Vec::new() };
+    pub(super) fn new(
+        truth: &TrueStream,
+        rows: Rows,
+        slices: Option<&Slices>,
+        hearing: Hearing,
+        link: Link,
+    ) -> Self {
+        let mut stream =
+            Self { truth: truth.clone(), rows, heard: None, compared: None, findings: Vec::new() };
         let findings = &mut stream.findings;
         let Some(all) = truth.rows() else {
             findings.push("the report says that more was dropped than made".into());
@@ -52,6 +67,8 @@ impl Stream {
             }
         }
         kept(truth, expected, &rows, findings);
+        stream.compared =
+            slices.map(|stored| values::compare(&truth.slices, stored, link, findings));
         stream
     }
 
