@@ -68,6 +68,10 @@ impl Keeper {
     fn work(&mut self) {
         if !self.lock.is_there(&self.shared.folder) {
             self.restore();
+        } else if self.is_gone {
+            // The disk did not answer for a while; the folder has never gone.
+            self.is_gone = false;
+            self.shared.set_failing(false);
         }
         self.sync();
         if let Some((number, state)) = self.pending.take() {

@@ -3,8 +3,8 @@
 //!
 //! Guarantee: no octet of an entry is ever taken for a header. A reader finds a record only where
 //! the one before it ends or, in format 2, at the segment's marker: 128 random bits in every header
-//! that nobody outside this file can know, beside the place that the header stands at. In format 1 there is no such marker, so a segment is read
-//! up to its first damage.
+//! that nobody outside this file can know, beside the place that the header stands at. In format 1
+//! there is no such marker, so a segment is read up to its first damage.
 
 mod format1;
 mod format2;

@@ -1,6 +1,7 @@
 //! The journal as a whole: what goes in comes out, whatever happens to the files in between.
 
 mod planted;
+mod upgraded;
 
 use std::{
     collections::BTreeMap,
