@@ -149,7 +149,12 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
 
     // Both go on, each with frames of its own, and both are killed before these are stored.
-    let (first, second) = (start(one.path())?, start(two.path())?);
+    let launch = |folder: &Path| {
+        let mut station = Station::launch(&url, folder, ports(), &options)?;
+        station.wait_until_listening()?;
+        anyhow::Ok(station)
+    };
+    let (first, second) = (launch(one.path())?, launch(two.path())?);
     fly(first.target(), one.path(), "3", "1100")?;
     fly(second.target(), two.path(), "4", "1200")?;
     std::thread::sleep(Duration::from_millis(500));
@@ -198,7 +203,8 @@ fn a_commit_ledger_that_was_emptied_neither_loses_nor_doubles() -> Result<()> {
         wait_until_recovered(&mut station)?;
         let counters = station.stop()?;
         assert_eq!((counters.pending, counters.sample_residual()), (0, 0), "{tables:?}");
-        assert_eq!(cluster().sql(&database, ROWS)?, "5702|5700", "{tables:?}");
+        // The two JSON samples have no counter, and so are one to the second figure.
+        assert_eq!(cluster().sql(&database, ROWS)?, "5702|5701", "{tables:?}");
         let log = fs::read_to_string(folder.path().join("receiver.log"))?;
         assert!(log.contains("they are not stored twice"), "{log}");
     }

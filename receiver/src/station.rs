@@ -131,11 +131,9 @@ pub async fn run(
     if let Some(journal) = &journal {
         journaling::recall(journal, &definitions, &mut intake, is_known);
     }
-    let foreign = journal.as_ref().map(|journal| {
-        tokio::spawn(journaling::warn_of_foreign(
-            journal.folder().to_owned(),
-            Arc::clone(&readiness),
-        ))
+    let warning = journal.as_ref().map(|journal| {
+        let (folder, gauges) = (journal.folder().to_owned(), Arc::clone(counters.journal()));
+        tokio::spawn(journaling::warn_of_journal(folder, gauges, Arc::clone(&readiness)))
     });
     let writers = start_writers(&setup, feeds, watched)?;
     let listening = start_intake(intake, sockets, options.batch_age, drain.clone())?;
@@ -162,7 +160,7 @@ pub async fn run(
     let finished = finish(&stopper, served, listening, then).await;
     telling.abort();
     attended.abort();
-    foreign.inspect(|task| task.abort());
+    warning.inspect(|task| task.abort());
     tell(&counters, &told);
     // Whatever went wrong, the figures are written.
     let streams = finished.as_deref().unwrap_or_default();

@@ -59,8 +59,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal, and keeps apart what is not its own. A folder that cannot be made, or that
-    /// another station uses, is an error; whatever is in it is none.
+    /// Opens the journal, and keeps apart what is not its own. A folder that cannot be made, that was
+    /// never written to and cannot be, or that another station uses, is an error; whatever is in it is
+    /// none.
     pub fn open(
         options: &Options,
         files: Arc<dyn Files>,
@@ -423,7 +424,9 @@ impl FolderLock {
     fn take(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
         let path = folder.join(LOCK);
-        let lock = File::create(&path).with_context(|| {
+        // A disk that has become read-only has the file still: what waits there can be stored.
+        let lock = File::create(&path).or_else(|error| File::open(&path).map_err(|_| error));
+        let lock = lock.with_context(|| {
             format!("cannot write to the journal's folder {shown}; choose another --journal FOLDER")
         })?;
         match lock.try_lock() {

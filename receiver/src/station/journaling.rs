@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -72,10 +72,17 @@ pub(super) fn open(
     })
 }
 
-/// Keeps a warning in `/readyz` for as long as segments of another journal or station wait in the
-/// folder.
-pub(super) async fn warn_of_foreign(folder: PathBuf, readiness: Arc<Readiness>) {
+/// Keeps warnings in `/readyz` for as long as the journal cannot be written, and as segments of
+/// another journal or station wait in its folder.
+pub(super) async fn warn_of_journal(
+    folder: PathBuf,
+    gauges: Arc<Gauges>,
+    readiness: Arc<Readiness>,
+) {
     loop {
+        let is_failing = gauges.is_failing.load(Ordering::Relaxed) != 0;
+        let failing = || "the journal cannot be written: samples bypass it; see the log".to_owned();
+        readiness.set_warning("journal_failing", is_failing.then(failing));
         let here = folder.clone();
         let list = move || Apart::list(&Disk, &here);
         let apart = tokio::task::spawn_blocking(list).await.unwrap_or_default();
@@ -85,7 +92,7 @@ pub(super) async fn warn_of_foreign(folder: PathBuf, readiness: Arc<Readiness>) 
             _ => format!("{first} (and {more} more such folders)"),
         });
         readiness.set_warning("foreign_segments", warning);
-        tokio::time::sleep(FOREIGN_PERIOD).await;
+        tokio::time::sleep(WARNING_PERIOD).await;
     }
 }
 
@@ -179,8 +186,8 @@ const NAME: &str = "orbitstream";
 /// Stations of one name, for one database, that may run without saying where their journals are.
 const DEFAULTS_MAX: u32 = 16;
 /// How long a database is asked whether it knows the journal, before the station goes on without.
-/// How often the folder is looked through for what is not this journal's.
-const FOREIGN_PERIOD: Duration = Duration::from_secs(5);
+/// How often the journal is checked for something to warn of.
+const WARNING_PERIOD: Duration = Duration::from_secs(5);
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
