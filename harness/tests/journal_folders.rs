@@ -225,7 +225,14 @@ fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits
     std::thread::sleep(Duration::from_secs(1));
     let log = fs::read_to_string(folder.path().join("receiver.log"))?;
     assert!(log.contains("has gone; it is made again") && log.contains("is there again"), "{log}");
-    fly(station.target(), folder.path(), "2", "500")?;
+    fly(station.target(), folder.path(), "2", "400")?;
+    std::thread::sleep(Duration::from_millis(500));
+    // Then only its files, as somebody who cleans up would.
+    for segment in segments(&journal)? {
+        fs::remove_file(segment)?;
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    fly(station.target(), folder.path(), "3", "100")?;
     std::thread::sleep(Duration::from_millis(500));
     let metrics = station.get("/metrics")?;
     assert!(metrics.contains("orbitstream_journal_failing 0"), "{metrics}");

@@ -13,7 +13,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -39,6 +39,21 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
+/// Opens a file that is locked, and makes it if need be; on a disk that is read-only one that is there.
+/// Something else of that name is an error: a FIFO would be waited for, and what a link leads to is not
+/// this station's.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let open = |options: &mut fs::OpenOptions| options.custom_flags(flags).open(path);
+    let file = open(File::options().write(true).create(true).truncate(false))
+        .or_else(|error| open(File::options().read(true)).map_err(|_| error))?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other(format!("{} is no file", path.display())))
+    }
+}
+
 /// A folder that is this station's own as long as this lives.
 #[derive(Debug)]
 pub struct StateFolder {
@@ -52,7 +67,7 @@ impl StateFolder {
     pub fn open(path: &Path, octets_max: u64) -> anyhow::Result<Self> {
         let shown = path.display();
         make_folder(path).with_context(|| format!("cannot make the folder {shown}"))?;
-        let lock = File::create(path.join(LOCK))
+        let lock = open_lock(&path.join(LOCK))
             .with_context(|| format!("cannot write to {shown}; choose another --state"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -195,6 +210,21 @@ mod tests {
         }
         fs::create_dir(path.join("detect-06.new")).unwrap();
         assert!(state.save(6, SINCE, b"1").is_err(), "and no more than that");
+    }
+
+    #[test]
+    fn a_lock_is_a_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::write(path("precious"), b"precious").unwrap();
+        std::os::unix::fs::symlink(path("precious"), path("link")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        for name in ["fifo", "link", "folder"] {
+            assert!(open_lock(&path(name)).is_err(), "{name}");
+        }
+        assert_eq!(fs::read(path("precious")).unwrap(), b"precious");
+        assert!(open_lock(&path("new")).is_ok() && open_lock(&path("new")).is_ok());
     }
 
     #[test]

@@ -411,9 +411,12 @@ impl Boot {
     fn confirm(&mut self, time_us: i64) -> bool {
         let memory = &mut self.memory;
         if memory.confirmed_us == UNKNOWN_US || time_us > memory.confirmed_us {
-            memory.confirmed_us = time_us;
             memory.confirmations += 1;
+        } else {
+            // A frame dated far ahead must not keep those dated rightly from confirming the boot.
+            memory.confirmations = 1;
         }
+        memory.confirmed_us = time_us;
         memory.confirmations >= REBOOT_FRAMES
     }
 }

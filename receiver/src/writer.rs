@@ -223,22 +223,15 @@ impl Writer {
         true
     }
 
-    /// What is looked for in the database before records of a run are stored. Where the commit ledger
-    /// of an earlier run has no row of a shard, nothing of it was stored, or the rows are gone: what is
-    /// in the tables then says which.
+    /// What is looked for in the database before records of a run are stored: those of an earlier run
+    /// may be there already, if somebody has emptied the commit ledger or set it back.
     fn doubt(&self, run: i64) -> Option<Check> {
         let Setup { identity, skip_stored, form, counters, .. } = &self.setup;
-        let own = shards_of(self.writer, counters.writers());
-        if let Some(scope) = *skip_stored {
-            return Some(Check::new(scope, own, form.clone()));
-        }
-        if run == identity.journal {
-            return None;
-        }
-        let positions = self.earlier.get(&run).unwrap_or(&[None; SHARDS]);
-        let unknown = (0..SHARDS).filter(|&shard| positions[shard].is_none());
-        let shards = unknown.fold(0, |shards, shard| shards | 1 << shard) & own;
-        (shards != 0).then(|| Check::new(Scope::ThisStation, shards, form.clone()))
+        let scope = match *skip_stored {
+            None if run == identity.journal => return None,
+            scope => scope.unwrap_or(Scope::ThisStation),
+        };
+        Some(Check::new(scope, shards_of(self.writer, counters.writers()), form.clone()))
     }
 
     /// False when there was no time left.
@@ -520,8 +513,8 @@ impl Writer {
     fn report_found(&mut self, samples: u64) {
         if samples > 0 && self.counts.found == 0 {
             tracing::warn!(
-                "samples of an earlier run are stored already, though ingest_batch has no row of \
-                 them (was it emptied?): they are not stored twice"
+                "samples of an earlier run are stored already, though ingest_batch does not say so \
+                 (was it emptied or set back?): they are not stored twice"
             );
         }
         self.counts.found += samples;

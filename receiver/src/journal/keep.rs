@@ -66,12 +66,9 @@ impl Keeper {
     }
 
     fn work(&mut self) {
-        if !self.lock.is_there(&self.shared.folder) {
+        // Also after an attempt that got no further than the lock: the disk may have been full.
+        if self.is_gone || !self.lock.is_there(&self.shared.folder) || !self.has_all_files() {
             self.restore();
-        } else if self.is_gone {
-            // The disk did not answer for a while; the folder has never gone.
-            self.is_gone = false;
-            self.shared.set_failing(false);
         }
         self.sync();
         if let Some((number, state)) = self.pending.take() {
@@ -102,14 +99,22 @@ impl Keeper {
         }
     }
 
-    /// Makes the folder again, which somebody has deleted or replaced, and writes what still waits in
-    /// the open files there.
+    /// Whether every segment still has its name in the folder.
+    fn has_all_files(&self) -> bool {
+        let Ok(paths) = self.shared.files.list(&self.shared.folder) else { return false };
+        self.shared.segments().iter().all(|segment| paths.contains(&segment.path))
+    }
+
+    /// Makes the folder again, or files of it, which somebody has deleted or replaced, and writes what
+    /// still waits in the open files there.
     fn restore(&mut self) {
         let folder = self.shared.folder.clone();
         let shown = folder.display();
         self.shared.set_failing(true);
         if !self.is_gone {
-            tracing::error!("the journal's folder {shown} has gone; it is made again");
+            tracing::error!(
+                "the journal's folder {shown}, or a segment in it, has gone; it is made again"
+            );
             Gauges::add(&self.shared.gauges.failures, 1);
         }
         // What is appended from now on goes to a file in the new folder.
@@ -135,7 +140,9 @@ impl Keeper {
     fn try_restore(&self, folder: &Path) -> anyhow::Result<u64> {
         let files = &*self.shared.files;
         files.make_folder(folder)?;
-        self.lock.take_again(folder)?;
+        if !self.lock.is_there(folder) {
+            self.lock.take_again(folder)?;
+        }
         let mut octets = 0;
         let mut copied = Vec::new();
         // The segment that was being written may have grown once more since it was sealed.

@@ -21,8 +21,8 @@ use super::{
     files::Files,
     read::NOBODY,
     record::{
-        NUMBER_MAX, SEGMENT_HEAD_OCTETS, SegmentHead, Unusable, first_of_run, next_run,
-        run_identity,
+        FIRST_MAX, RECORD_OCTETS_MAX, SEGMENT_HEAD_OCTETS, SegmentHead, Unusable, first_of_run,
+        next_run, run_identity,
     },
     shared::{Gauges, Segment, Shared},
     walk::Walk,
@@ -32,6 +32,7 @@ use crate::{
     queue::{Lane, SHARDS},
     shutdown::Drain,
     socket::now_us,
+    state,
 };
 
 /// Which journal.
@@ -366,7 +367,7 @@ impl Misfit {
 }
 
 /// Finds the last whole record, and cuts off what stands behind it, since the last write was not
-/// finished. In format 1 it stays: there may be records behind damage.
+/// finished. It stays if it is more than a write, or in format 1, where records may stand behind damage.
 fn end_of_last(segment: &mut Segment, gauges: &Gauges) -> io::Result<()> {
     let mut walk = Walk::new(&*segment.file, segment.layout, segment.first, segment.end);
     let mut next = segment.first;
@@ -378,11 +379,9 @@ fn end_of_last(segment: &mut Segment, gauges: &Gauges) -> io::Result<()> {
     segment.next = next;
     let torn = segment.end.saturating_sub(whole);
     let shown = segment.path.display();
-    if walk.is_cut_short {
-        tracing::error!(
-            "{shown}: {torn} octets of this file of an earlier version are damaged or behind damage; \
-             they are not read, and kept"
-        );
+    // One write is not finished by a kill; more than a record is damage.
+    if walk.is_cut_short || torn > RECORD_OCTETS_MAX as u64 {
+        tracing::error!("{shown}: the last {torn} octets cannot be read; the file is kept");
         Gauges::add(&gauges.damaged, 1);
         (segment.end, segment.is_damaged) = (whole, true);
     } else if torn > 0 {
@@ -406,7 +405,7 @@ pub fn station_of(files: &dyn Files, folder: &Path) -> Option<String> {
 /// The number in a segment's name; none if it is no number that a journal would give.
 fn number_in(path: &Path) -> Option<i64> {
     let number = i64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()?;
-    (0..NUMBER_MAX).contains(&number).then_some(number)
+    (0..FIRST_MAX).contains(&number).then_some(number)
 }
 
 /// Whether a station uses the folder now.
@@ -425,7 +424,7 @@ impl FolderLock {
         let shown = folder.display();
         let path = folder.join(LOCK);
         // A disk that has become read-only has the file still: what waits there can be stored.
-        let lock = File::create(&path).or_else(|error| File::open(&path).map_err(|_| error));
+        let lock = state::open_lock(&path);
         let lock = lock.with_context(|| {
             format!("cannot write to the journal's folder {shown}; choose another --journal FOLDER")
         })?;

@@ -17,7 +17,9 @@ pub(super) use format2::{
     RECORD_HEAD_OCTETS_MIN, RECORD_OCTETS_MAX, RecordHead, SEGMENT_HEAD_OCTETS,
 };
 pub(crate) use numbers::JOURNAL_LOW_BITS;
-pub(super) use numbers::{NUMBER_MAX, first_of_run, is_same_run, next_run, run_identity};
+pub(super) use numbers::{
+    FIRST_MAX, NUMBER_MAX, first_of_run, is_same_run, next_run, run_identity,
+};
 
 use super::{files::Octets, window::Window};
 use crate::chunk::EntryFormat;

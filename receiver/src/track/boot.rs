@@ -209,7 +209,7 @@ impl Line {
         self.mark(memory, count);
         let counts = self.width.half();
         let start = self.width.wrap(count.wrapping_sub(counts));
-        memory.ranges.push(Range { start, counts, is_missed: false });
+        memory.ranges.push(self.width, Range { start, counts, is_missed: false });
     }
 
     /// A count that is not newer than the newest.
@@ -243,7 +243,9 @@ impl Line {
             unmark(bits, skipped, steps - 1);
         }
         if steps > 1 {
-            memory.ranges.push(Range { start: skipped, counts: steps - 1, is_missed: true });
+            memory
+                .ranges
+                .push(self.width, Range { start: skipped, counts: steps - 1, is_missed: true });
         }
         let (word, bit) = place(count);
         self.newest = count;

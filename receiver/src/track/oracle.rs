@@ -49,7 +49,8 @@ impl Oracle {
         }
         let is_near = self.newest - count < i64::from(WINDOW_COUNTS);
         let run = self.runs.iter().position(|run| (run.0..=run.1).contains(&count));
-        if self.came.contains(&count) {
+        // What came between two runs that were joined is not told from what did not.
+        if self.came.contains(&count) && (is_near || run.is_none()) {
             return if is_near { Verdict::Duplicate } else { Verdict::Stale };
         }
         if run.is_none() && !is_near {
@@ -74,6 +75,20 @@ impl Oracle {
         while self.runs.len() > RANGES_MAX {
             let length = |run: &(i64, i64)| run.1 - run.0;
             let smallest = self.runs.iter().map(length).min();
+            // Those from before the first frame are of another kind.
+            let is_missed = |run: &(i64, i64)| run.1 > self.first;
+            let between = (0..self.runs.len() - 1).filter_map(|left| {
+                let (left_run, right_run) = (self.runs[left], self.runs[left + 1]);
+                let is_one_kind = is_missed(&left_run) == is_missed(&right_run);
+                is_one_kind.then_some((right_run.0 - left_run.1 - 1, std::cmp::Reverse(left)))
+            });
+            // A run of n counts has the length n - 1.
+            let closest = between.min().filter(|&(between, _)| Some(between) <= smallest);
+            if let Some((_, std::cmp::Reverse(left))) = closest {
+                self.runs[left].1 = self.runs[left + 1].1;
+                self.runs.remove(left + 1);
+                continue;
+            }
             let place = self.runs.iter().position(|run| Some(length(run)) == smallest);
             self.runs.remove(place.unwrap());
         }
@@ -112,9 +127,8 @@ impl Stream {
             self.candidates.insert(place.unwrap(), candidate);
             return (verdict, false);
         }
-        if time_us > candidate.2 {
-            (candidate.1, candidate.2) = (candidate.1 + 1, time_us);
-        }
+        let confirmations = if time_us > candidate.2 { candidate.1 + 1 } else { 1 };
+        (candidate.1, candidate.2) = (confirmations, time_us);
         if candidate.1 < REBOOT_FRAMES {
             self.candidates.push(candidate);
             return (verdict, false);

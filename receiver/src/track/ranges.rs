@@ -1,7 +1,10 @@
 //! The ranges of counts of one boot that have not been received.
 //!
 //! Bounded: [`RANGES_MAX`] ranges. When one more is needed the smallest is forgotten, among equals the
-//! oldest, and its counts can no longer be told from repeats. A range that lies more than half the
+//! oldest, and its counts can no longer be told from repeats. But where fewer counts were received
+//! between two ranges than the smallest has, those two become one, of equals the youngest: the few
+//! counts between are then accepted once more if they are repeated. So a sender that leaps ahead again
+//! and again cannot push out the range that the true frames are in. A range that lies more than half the
 //! modulus behind the newest count is forgotten as far as it does, since its counts could not be told
 //! from those ahead.
 //!
@@ -55,8 +58,8 @@ impl Ranges {
     }
 
     /// Appends a range that lies behind all others.
-    pub(super) fn push(&mut self, range: Range) {
-        self.insert(self.len(), range);
+    pub(super) fn push(&mut self, width: CounterWidth, range: Range) {
+        self.insert(width, self.len(), range);
     }
 
     /// Forgets what will lie more than half the modulus behind when the newest count has gone `steps`
@@ -93,7 +96,7 @@ impl Ranges {
             (_, 0) => self.put(index, Range { counts: before, ..range }),
             _ => {
                 self.put(index, Range { counts: before, ..range });
-                self.insert(index + 1, younger);
+                self.insert(width, index + 1, younger);
             }
         }
         Some(range.is_missed)
@@ -156,15 +159,66 @@ impl Ranges {
         (width.behind(newest, range.start) - behind < range.counts).then_some(index)
     }
 
-    fn insert(&mut self, mut index: usize, range: Range) {
+    fn insert(&mut self, width: CounterWidth, mut index: usize, range: Range) {
         if self.len() == RANGES_MAX {
             let (smallest, counts) = self.smallest();
+            if let Some(left) = self.closest(width, index, range, counts.min(range.counts)) {
+                // Which of the two is the new one decides where it goes.
+                if left + 1 == index {
+                    self.put(left, joined(width, self.at(left), range));
+                    return;
+                }
+                if left == index {
+                    self.put(left, joined(width, range, self.at(left)));
+                    return;
+                }
+                let left = if left < index { left } else { left - 1 };
+                self.put(left, joined(width, self.at(left), self.at(left + 1)));
+                self.remove(left + 1);
+                index -= usize::from(left + 1 < index);
+                self.make_place(index);
+                self.put(index, range);
+                return;
+            }
             if range.counts < counts || (range.counts == counts && index <= smallest) {
                 return;
             }
             self.remove(smallest);
             index -= usize::from(smallest < index);
         }
+        self.make_place(index);
+        self.put(index, range);
+    }
+
+    /// Of the ranges with a new one at `index`, the place of the one that is followed by the fewest
+    /// received counts, if these are fewer than `limit`; of equals the youngest.
+    fn closest(
+        &self,
+        width: CounterWidth,
+        index: usize,
+        range: Range,
+        limit: u32,
+    ) -> Option<usize> {
+        let with_new = |place: usize| match place.cmp(&index) {
+            std::cmp::Ordering::Less => self.at(place),
+            std::cmp::Ordering::Equal => range,
+            std::cmp::Ordering::Greater => self.at(place - 1),
+        };
+        let mut found = None;
+        // At least one count was received between two ranges.
+        let mut limit = limit.checked_sub(1).filter(|&limit| limit > 0)?;
+        for place in 0..self.len() {
+            let (left, right) = (with_new(place), with_new(place + 1));
+            let between = width.behind(right.start, left.start) - left.counts;
+            if left.is_missed == right.is_missed && between <= limit {
+                (found, limit) = (Some(place), between);
+            }
+        }
+        found
+    }
+
+    /// Makes the ring longer by one place, which is free.
+    fn make_place(&mut self, index: usize) {
         if index < self.len() / 2 {
             self.first = (self.first.wrapping_sub(1)) % RANGES_MAX as u8;
             self.length += 1;
@@ -173,7 +227,6 @@ impl Ranges {
             self.length += 1;
             (index + 1..self.len()).rev().for_each(|place| self.put(place, self.at(place - 1)));
         }
-        self.put(index, range);
     }
 
     fn remove(&mut self, index: usize) {
@@ -217,6 +270,11 @@ impl Ranges {
     }
 }
 
+/// One range from the beginning of `left` to the end of `right`.
+fn joined(width: CounterWidth, left: Range, right: Range) -> Range {
+    Range { counts: width.behind(right.start, left.start) + right.counts, ..left }
+}
+
 impl Entry {
     fn new(range: Range) -> Self {
         let tagged_counts = range.counts << 1 | u32::from(range.is_missed);
@@ -239,7 +297,7 @@ mod tests {
     fn of(all: &[(u32, u32)]) -> Ranges {
         let mut ranges = Ranges::EMPTY;
         for &(start, counts) in all {
-            ranges.push(range(start, counts));
+            ranges.push(WIDTH, range(start, counts));
         }
         ranges
     }
@@ -270,15 +328,41 @@ mod tests {
     fn the_smallest_is_forgotten_and_among_equals_the_oldest() {
         let gaps: Vec<_> = (0..RANGES_MAX as u32).map(|n| (100 * n, 2 + n % 3)).collect();
         let mut ranges = of(&gaps);
-        ranges.push(range(10_000, 2));
+        ranges.push(WIDTH, range(10_000, 2));
         assert_eq!(ranges.len(), RANGES_MAX);
         assert_eq!((all(&ranges)[0], all(&ranges)[63]), ((100, 3), (10_000, 2)));
-        ranges.push(range(10_100, 1));
+        ranges.push(WIDTH, range(10_100, 1));
         assert_eq!(all(&ranges)[63], (10_000, 2), "the new one was the smallest");
         // A split needs one more: the older of its two parts is the oldest of the smallest.
         ranges.take(WIDTH, 20_000, 101);
         assert_eq!(all(&ranges)[..2], [(102, 1), (200, 4)], "count 100 is forgotten");
         assert_eq!(ranges.take(WIDTH, 20_000, 100), None);
+    }
+
+    #[test]
+    fn leaps_again_and_again_push_out_no_true_range() {
+        let mut ranges = of(&[(100, 900)]);
+        for leap in 1..500 {
+            ranges.push(WIDTH, range(1_000 * leap + 1, 999));
+        }
+        assert_eq!((ranges.len(), all(&ranges)[0]), (RANGES_MAX, (100, 900)));
+        let newest = 500_000;
+        for count in 100..1_000 {
+            assert_eq!(ranges.take(WIDTH, newest, count), Some(true), "count {count}");
+        }
+        // All that was left out is remembered, and a few of the leaps with it.
+        let counts: u32 = ranges.iter().map(|range| range.counts).sum();
+        assert!((499 * 999..499 * 1_000).contains(&counts), "{counts}");
+        assert!(ranges.are_valid(WIDTH, newest));
+        // Splitting the old range joins young ones, not its own parts.
+        let mut ranges = of(&[(100, 900)]);
+        for leap in 1..64 {
+            ranges.push(WIDTH, range(1_000 * leap + 1, 999));
+        }
+        for count in (101..1_000).step_by(2) {
+            assert_eq!(ranges.take(WIDTH, newest, count), Some(true), "count {count}");
+            assert_eq!(ranges.take(WIDTH, newest, count), None, "count {count}");
+        }
     }
 
     #[test]

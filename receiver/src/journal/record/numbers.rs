@@ -13,6 +13,10 @@ const RUNS_MAX: i64 = (NUMBER_MAX >> RUN_BITS) - 1_000_000;
 /// Higher numbers are nobody's.
 pub(crate) const NUMBER_MAX: i64 = i64::MAX - (1 << 60);
 
+/// No file that begins with this number or a higher one is a journal's: a run after it has to have
+/// numbers left below [`NUMBER_MAX`].
+pub(crate) const FIRST_MAX: i64 = (RUNS_MAX + 500_000) << RUN_BITS;
+
 /// The first number of a run that begins now (µs since 1970), after others of which the files have
 /// numbers up to `highest`.
 ///

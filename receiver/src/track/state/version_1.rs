@@ -47,7 +47,7 @@ fn boot(reader: &mut Reader<'_>) -> Option<Boot> {
     line.recent = memory.bits[place(line.newest).0];
     let heard = u32::from(line.heard);
     let mut gap = None;
-    let mut close = |range: Option<Range>| range.map(|range| memory.ranges.push(range));
+    let mut close = |range: Option<Range>| range.map(|range| memory.ranges.push(WIDTH, range));
     if heard < WINDOW_COUNTS {
         // What lies before the window cannot have come: it would have been stale.
         let counts = WIDTH.half() - (WINDOW_COUNTS - 1);
