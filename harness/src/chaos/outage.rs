@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::round::{EMPTY, Field, HYPER, PLAIN, ports};
+use super::examine::imbalance;
+use super::field::{EMPTY, Field, HYPER, PLAIN, ports};
 use crate::station::{RECEIVER_REPORT, SATSIM_REPORT};
 use crate::{Constellation, Reports, Station, StopMode, Verification};
 
@@ -90,7 +91,11 @@ impl Field {
         station.wait_until_quiet()?;
         let memory_mib_max = station.program().memory_mib_max()?;
         let counters = station.stop()?;
-        let mut wrong = super::round::imbalance(&counters);
+        let mut wrong = imbalance(&counters);
+        let refused = counters.rejected_total();
+        if refused > 0 {
+            wrong.push(format!("{refused} frames were refused"));
+        }
         let url = self.cluster.url(database);
         let reports = Reports {
             truth: &folder.join(SATSIM_REPORT),
