@@ -36,9 +36,15 @@ impl Scene<'_> {
         let may_miss = kernel_dropped > 0 || !self.downs.is_empty();
         outcome.wrong.extend(self.forger.violations(&forged, may_miss));
         outcome.wrong.extend(findings.violations());
+        let damaged = findings.damaged;
         outcome.findings = Some(findings);
         for counters in &self.reports {
             outcome.wrong.extend(imbalance(counters));
+            // Of a damaged record it is counted what it held, where that was known.
+            if counters.queue_dropped > damaged {
+                let shed = counters.queue_dropped;
+                outcome.wrong.push(format!("{shed} samples were dropped for want of room"));
+            }
             let refused = counters.rejected_total();
             if refused > self.planted {
                 outcome.wrong.push(format!("{refused} frames were refused"));
@@ -119,7 +125,6 @@ pub(super) fn imbalance(counters: &Counters) -> Vec<String> {
     let figures = [
         ("frames without a place", counters.frame_residual()),
         ("samples without a place", counters.sample_residual()),
-        ("samples were dropped for want of room", counters.queue_dropped as i64),
         ("samples were quarantined", counters.quarantined as i64),
         ("frames were dropped before the quarantine", counters.quarantine_dropped as i64),
     ];

@@ -92,10 +92,12 @@ impl Field {
         let memory_mib_max = station.program().memory_mib_max()?;
         let counters = station.stop()?;
         let mut wrong = imbalance(&counters);
-        let refused = counters.rejected_total();
-        if refused > 0 {
-            wrong.push(format!("{refused} frames were refused"));
-        }
+        let counts = [
+            (counters.rejected_total(), "frames were refused"),
+            (counters.queue_dropped, "samples were dropped for want of room"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        wrong.extend(counts.map(|(count, what)| format!("{count} {what}")));
         let url = self.cluster.url(database);
         let reports = Reports {
             truth: &folder.join(SATSIM_REPORT),

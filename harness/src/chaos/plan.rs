@@ -173,7 +173,7 @@ impl Plan {
     fn planted_header(&mut self, random: &mut StdRng) {
         let (at, writers) = (self.moment(random).max(3 * CALM), self.writers);
         for before in [ms(1_000), ms(400), ms(random.random_range(60..=300))] {
-            self.at(at - before, Action::Plant);
+            self.at(at.saturating_sub(before), Action::Plant);
         }
         let damage = one_of(random, &[Damage::TornWithinPlanted, Damage::FlippedInPlanted]);
         self.waiting_kill(at, Some(damage), random);

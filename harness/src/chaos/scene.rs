@@ -125,7 +125,12 @@ impl<'a> Scene<'a> {
         satellites.program().wait(plan.flight + LAND_DURATION_MAX)?;
         let truth = satellites.land()?;
         flight::wait_until_tap_has_seen(&self.tap, truth.sent)?;
-        let quiet = flight::wait_until_quiet(self.station.as_mut().context("no station")?)?;
+        let station = self.station.as_mut().context("no station")?;
+        let quiet = if self.starts == 1 {
+            flight::wait_until_quiet(station)?
+        } else {
+            flight::wait_until_backlog_is_stored(station)?
+        };
         let twin = self.twin.take().map(|twin| twin.land(plan)).transpose()?;
         if let Some(twin) = &twin {
             self.reports.push(twin.counters.clone());
@@ -145,9 +150,10 @@ impl<'a> Scene<'a> {
             Action::Terminate if field.is_up.get() => {
                 field.sql(self.database, TERMINATE)?;
             }
+            Action::Lock if field.is_up.get() => self.lock()?,
             Action::Crash if field.is_up.get() => field.cluster.restart_immediate()?,
-            // It is gone already.
-            Action::Terminate | Action::Crash => {}
+            // It is gone already, and with it whoever would lock something.
+            Action::Terminate | Action::Crash | Action::Lock => {}
             Action::StopDatabase(mode) => field.stop_database(mode)?,
             Action::StartDatabase => field.start_database()?,
             Action::Pause => {
@@ -172,9 +178,6 @@ impl<'a> Scene<'a> {
                     self.forger.send(station.target(), satellites, boot_count)?;
                 }
             }
-            Action::Lock if field.is_up.get() => self.lock()?,
-            // It is gone, and with it whoever would lock something.
-            Action::Lock => {}
             Action::Unlock => self.lock = None,
             Action::CountConnections => self.count_connections()?,
             Action::BeginRestoring => field.begin_restoring(self.database)?,

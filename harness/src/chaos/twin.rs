@@ -62,7 +62,7 @@ impl Twin {
         self.satellites.program().wait(plan.flight + LAND_DURATION_MAX)?;
         let truth = self.satellites.land()?;
         flight::wait_until_tap_has_seen(&self.tap, truth.sent)?;
-        flight::wait_until_quiet(&mut self.station)?;
+        flight::wait_until_backlog_is_stored(&mut self.station)?;
         let memory_mib = self.station.program().memory_mib_max()?;
         let counters = self.station.stop()?;
         let pending = counters.pending;
