@@ -338,7 +338,7 @@ mod tests {
         // Ten frames: (360 + 100) / 46, besides those that were not acknowledged.
         let torn = Down { torn_octets: 360, ..down(start) };
         let stored = rows((0..30).chain(60..100));
-        let findings = judge(&passages(start), &stored, &[torn.clone()], &RULES);
+        let findings = judge(&passages(start), &stored, std::slice::from_ref(&torn), &RULES);
         assert_eq!((findings.lost, findings.torn, findings.unacknowledged), (0, 10, 10));
         assert_eq!((findings.holes, findings.loss_window), (0, Duration::ZERO));
         let stored = rows((0..29).chain(60..100));
@@ -352,7 +352,7 @@ mod tests {
         let damaged = Down { damaged, ..down(start) };
         // What is behind it is there, and that is no hole.
         let stored = rows((0..10).chain(20..50).chain(60..100));
-        let findings = judge(&passages(start), &stored, &[damaged.clone()], &RULES);
+        let findings = judge(&passages(start), &stored, std::slice::from_ref(&damaged), &RULES);
         assert_eq!(findings.violations(), [""; 0]);
         assert_eq!((findings.damaged, findings.unacknowledged), (10, 0));
         let stored = rows((0..9).chain(21..50).chain(60..100));
