@@ -8,17 +8,28 @@
 //! end-to-end tests a few. [`Field::outage`] is one long absence of the database, measured.
 
 mod action;
+mod damage;
+mod examine;
+mod field;
 mod figures;
+mod flight;
+mod forged;
 mod judge;
 mod kind;
 mod outage;
+mod person;
 mod plan;
+mod planted;
 mod round;
+mod scene;
+mod segment;
+mod twin;
 
 pub use action::Action;
+pub use damage::Damage;
+pub use field::{Field, Settings};
 pub use figures::{Figures, Outcome};
 pub use judge::{Down, Findings, Row, Rules, judge};
 pub use kind::Kind;
 pub use outage::{Absence, RETURN_DURATION_MAX, Return};
 pub use plan::Plan;
-pub use round::{Field, Settings};

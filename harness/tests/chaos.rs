@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use harness::chaos::{Absence, Field, Figures, Kind, Plan, Settings};
 use harness::program::sibling;
 
@@ -24,6 +24,23 @@ fn a_slice_of_the_rounds() -> Result<()> {
     let json = figures.json();
     assert!(figures.are_clean() && json["rounds"].as_u64() > Some(1), "{json}");
     assert_eq!((&json["doubled"], &json["lost"]), (&0.into(), &0.into()));
+    Ok(())
+}
+
+/// Locks and restoring are in `readyz` and `visible`.
+#[test]
+fn a_slice_of_the_attacks() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let field = Field::start(folder.path(), Settings::default())?;
+    for kind in [Kind::PlantedHeader, Kind::Clone, Kind::ForgedLeap] {
+        let outcome = field.run(&Plan::draw(SEED, &[kind]));
+        assert!(outcome.is_clean(), "{}\n{}", outcome.line(), outcome.wrong.join("\n"));
+        let found = outcome.findings.clone().context("findings")?;
+        assert_eq!((found.doubled, found.lost), (0, 0), "{}", outcome.line());
+        assert_eq!(found.damaged > 0, kind == Kind::PlantedHeader, "{}", outcome.line());
+        assert_eq!(found.forged_sent > 0, kind == Kind::ForgedLeap, "{}", outcome.line());
+        assert_eq!(found.forged_rows, found.forged_sent, "{}", outcome.line());
+    }
     Ok(())
 }
 

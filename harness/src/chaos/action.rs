@@ -1,5 +1,6 @@
 //! What is done to a running station and its database, one step at a time.
 
+use super::Damage;
 use crate::StopMode;
 use crate::proxy::{CommitCut, Cut, Passage, Which};
 
@@ -24,10 +25,10 @@ pub enum Action {
     Pause,
     /// Lets it go on.
     Resume,
-    /// Kills the station; then so many octets are cut off the newest segment of its journal.
+    /// Kills the station.
     Kill {
-        /// None where the journal stays as it is.
-        torn_octets: Option<u64>,
+        /// What is done to its journal then.
+        damage: Option<Damage>,
     },
     /// Stops the station as an operator does.
     Stop,
@@ -38,4 +39,20 @@ pub enum Action {
         /// Whether the satellites repeat what they sent last.
         repeats: bool,
     },
+    /// Sends datagrams that carry copies of the journal's own headers.
+    Plant,
+    /// Sends frames of true satellites that leap ahead, or are of a foreign boot.
+    Forge,
+    /// Locks `telemetry` against everybody.
+    Lock,
+    /// Ends that.
+    Unlock,
+    /// Looks whether the station holds more connections than its writers and one.
+    CountConnections,
+    /// Makes the database unready for new sessions: restoring, or read-only on plain tables.
+    BeginRestoring,
+    /// Ends that.
+    EndRestoring,
+    /// Starts a second station on a copy of the journal, with satellites of its own.
+    Clone,
 }

@@ -75,6 +75,13 @@ impl Outcome {
             if found.torn > 0 {
                 let _ = write!(line, ", {} torn off", found.torn);
             }
+            if found.damaged > 0 {
+                let _ = write!(line, ", {} in damaged records", found.damaged);
+            }
+            if found.forged_sent > 0 {
+                let (sent, rows) = (found.forged_sent, found.forged_rows);
+                let _ = write!(line, ", {rows} of {sent} forged stored");
+            }
             if found.kernel_dropped > 0 {
                 let _ = write!(line, ", {} dropped by the kernel", found.kernel_dropped);
             }
@@ -101,6 +108,9 @@ impl Outcome {
             "unacknowledged": found.unacknowledged,
             "loss_window_ms": found.loss_window.as_secs_f64() * 1e3,
             "torn_off": found.torn,
+            "damaged": found.damaged,
+            "forged_sent": found.forged_sent,
+            "forged_rows": found.forged_rows,
             "kernel_dropped": found.kernel_dropped,
             "recovered": counter(|counters| counters.recovered),
             "duplicate": counter(|counters| counters.duplicate),
@@ -151,6 +161,9 @@ impl Figures {
             "unacknowledged": sum(|found| found.unacknowledged),
             "loss_window_ms_max": window.as_secs_f64() * 1e3,
             "torn_off": sum(|found| found.torn),
+            "damaged": sum(|found| found.damaged),
+            "forged_sent": sum(|found| found.forged_sent),
+            "forged_rows": sum(|found| found.forged_rows),
             "kernel_dropped": sum(|found| found.kernel_dropped),
             "seconds_until_quiet_max": quiet.as_secs_f64(),
             "memory_mib_max": memory,

@@ -5,6 +5,7 @@
 //! * if the station was killed after it came, no longer than [`Rules::loss_window`] after: the
 //!   journal had not acknowledged it yet;
 //! * if it lay in the end of a segment that was cut off, as many as can have lain there;
+//! * if it lay in a record that was damaged, frame by frame;
 //! * if the kernel dropped it while the station stood still, as many as the station has counted.
 //!
 //! What is missing because of a kill must be the end of what its stream had sent, without a frame
@@ -26,7 +27,7 @@ pub struct Row {
 }
 
 /// A station that was killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
     /// When; just before.
     pub at: Instant,
@@ -34,6 +35,8 @@ pub struct Down {
     pub shut: Instant,
     /// What was cut off its journal then.
     pub torn_octets: u64,
+    /// The frames of the records that were damaged then, one by one.
+    pub damaged: HashSet<(Stream, u32)>,
 }
 
 /// What may be missing.
@@ -70,6 +73,12 @@ pub struct Findings {
     pub loss_window: Duration,
     /// Frames that are missing with the end of a segment.
     pub torn: u64,
+    /// Frames that are missing with a record that was damaged.
+    pub damaged: u64,
+    /// Frames that somebody forged, which are no part of all others.
+    pub forged_sent: u64,
+    /// Rows of these.
+    pub forged_rows: u64,
     /// Frames that the kernel dropped.
     pub kernel_dropped: u64,
     /// Frames that are missing for no good reason.
@@ -171,6 +180,10 @@ impl Findings {
         let mut first_missing: HashMap<(usize, Stream), u32> = HashMap::new();
         // The latest first: those nearest to the kill are what the torn end held.
         for &(at, stream, sequence) in missing.iter().rev() {
+            if downs.iter().any(|down| down.damaged.contains(&(stream, sequence))) {
+                self.damaged += 1;
+                continue;
+            }
             let number = life(at);
             let Some(down) = downs.get(number) else {
                 if kernel_left > 0 {
@@ -265,7 +278,7 @@ mod tests {
 
     /// Killed at 495 ms, and nothing was sent from 499 ms on.
     fn down(start: Instant) -> Down {
-        Down { at: start + ms(495), shut: start + ms(499), torn_octets: 0 }
+        Down { at: start + ms(495), shut: start + ms(499), torn_octets: 0, damaged: HashSet::new() }
     }
 
     fn rows(sequences: impl IntoIterator<Item = u32>) -> Vec<Row> {
@@ -325,11 +338,26 @@ mod tests {
         // Ten frames: (360 + 100) / 46, besides those that were not acknowledged.
         let torn = Down { torn_octets: 360, ..down(start) };
         let stored = rows((0..30).chain(60..100));
-        let findings = judge(&passages(start), &stored, &[torn], &RULES);
+        let findings = judge(&passages(start), &stored, std::slice::from_ref(&torn), &RULES);
         assert_eq!((findings.lost, findings.torn, findings.unacknowledged), (0, 10, 10));
         assert_eq!((findings.holes, findings.loss_window), (0, Duration::ZERO));
         let stored = rows((0..29).chain(60..100));
         assert_eq!(judge(&passages(start), &stored, &[torn], &RULES).lost, 1);
+    }
+
+    #[test]
+    fn a_damaged_record_excuses_its_own_frames_and_no_neighbour() {
+        let start = Instant::now();
+        let damaged: HashSet<_> = (10..20).map(|sequence| (STREAM, sequence)).collect();
+        let damaged = Down { damaged, ..down(start) };
+        // What is behind it is there, and that is no hole.
+        let stored = rows((0..10).chain(20..50).chain(60..100));
+        let findings = judge(&passages(start), &stored, std::slice::from_ref(&damaged), &RULES);
+        assert_eq!(findings.violations(), [""; 0]);
+        assert_eq!((findings.damaged, findings.unacknowledged), (10, 0));
+        let stored = rows((0..9).chain(21..50).chain(60..100));
+        let findings = judge(&passages(start), &stored, &[damaged], &RULES);
+        assert_eq!((findings.damaged, findings.lost), (10, 2));
     }
 
     #[test]

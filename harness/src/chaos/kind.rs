@@ -36,11 +36,22 @@ pub enum Kind {
     Torn,
     /// The database is not there when the station starts.
     Absent,
+    /// Copies of the journal's own headers lie in refused datagrams when the station is killed, and
+    /// its journal is damaged there.
+    PlantedHeader,
+    /// The database is being restored, or read-only, for some seconds.
+    Restoring,
+    /// A person holds a lock on a table for some seconds.
+    Lock,
+    /// Two stations go on with copies of one journal.
+    Clone,
+    /// Frames are forged for satellites that are there.
+    ForgedLeap,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Cut,
         Self::CommitUnsent,
         Self::CommitRacing,
@@ -56,11 +67,29 @@ impl Kind {
         Self::Kill,
         Self::Torn,
         Self::Absent,
+        Self::PlantedHeader,
+        Self::Restoring,
+        Self::Lock,
+        Self::Clone,
+        Self::ForgedLeap,
     ];
 
     /// Whether only a station with a journal can stand it.
     pub fn needs_journal(self) -> bool {
-        matches!(self, Self::Kill | Self::Torn | Self::Absent | Self::Writers)
+        matches!(self, Self::Absent) || self.ends_station()
+    }
+
+    /// Whether a round can have both. What is copied or damaged is the journal of one kill, so there
+    /// is no other one beside it.
+    pub fn goes_with(self, other: Self) -> bool {
+        let is_of_one_kill = |kind| matches!(kind, Self::PlantedHeader | Self::Clone);
+        let is_apart = |kind: Self| kind.ends_station() || kind == Self::Pause;
+        !(is_of_one_kill(self) && is_apart(other) || is_of_one_kill(other) && is_apart(self))
+    }
+
+    fn ends_station(self) -> bool {
+        use Kind::{Clone, Kill, PlantedHeader, Torn, Writers};
+        matches!(self, Kill | Torn | Writers | PlantedHeader | Clone)
     }
 
     /// Its name, as on the command line.
@@ -81,6 +110,11 @@ impl Kind {
             Self::Kill => "kill",
             Self::Torn => "torn",
             Self::Absent => "absent",
+            Self::PlantedHeader => "planted-header",
+            Self::Restoring => "restoring",
+            Self::Lock => "lock",
+            Self::Clone => "clone",
+            Self::ForgedLeap => "forged-leap",
         }
     }
 }

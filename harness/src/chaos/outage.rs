@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::round::{EMPTY, Field, HYPER, PLAIN, ports};
+use super::examine::imbalance;
+use super::field::{EMPTY, Field, HYPER, PLAIN, ports};
 use crate::station::{RECEIVER_REPORT, SATSIM_REPORT};
 use crate::{Constellation, Reports, Station, StopMode, Verification};
 
@@ -90,7 +91,13 @@ impl Field {
         station.wait_until_quiet()?;
         let memory_mib_max = station.program().memory_mib_max()?;
         let counters = station.stop()?;
-        let mut wrong = super::round::imbalance(&counters);
+        let mut wrong = imbalance(&counters);
+        let counts = [
+            (counters.rejected_total(), "frames were refused"),
+            (counters.queue_dropped, "samples were dropped for want of room"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        wrong.extend(counts.map(|(count, what)| format!("{count} {what}")));
         let url = self.cluster.url(database);
         let reports = Reports {
             truth: &folder.join(SATSIM_REPORT),

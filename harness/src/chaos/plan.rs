@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::{Action, Kind};
+use super::{Action, Damage, Kind};
 use crate::StopMode;
 use crate::proxy::{CommitCut, Cut, Passage, Which};
 
@@ -44,7 +44,8 @@ impl Plan {
         let mut chosen = vec![first];
         for _ in 0..[0, 0, 1, 1, 2][random.random_range(0..5)] {
             let further = kinds[random.random_range(0..kinds.len())];
-            if !chosen.contains(&further) {
+            let fits = chosen.iter().all(|&kind| kind != further && kind.goes_with(further));
+            if fits {
                 chosen.push(further);
             }
         }
@@ -131,25 +132,90 @@ impl Plan {
             Kind::Writers => {
                 let at = self.moment(random);
                 let writers = one_of(random, &[1, 2, 3, 4, 7]);
-                let end = one_of(random, &[Action::Stop, Action::Kill { torn_octets: None }]);
+                let end = one_of(random, &[Action::Stop, Action::Kill { damage: None }]);
                 self.restart(at, end, writers, random);
             }
             Kind::Kill => {
                 for _ in 0..random.random_range(1..=3) {
                     let at = self.moment(random);
-                    self.restart(at, Action::Kill { torn_octets: None }, self.writers, random);
+                    self.restart(at, Action::Kill { damage: None }, self.writers, random);
                 }
             }
             Kind::Torn => {
                 let at = self.moment(random);
-                let torn_octets = Some(random.random_range(1..=TORN_OCTETS_MAX));
-                self.restart(at, Action::Kill { torn_octets }, self.writers, random);
+                let octets = random.random_range(1..=TORN_OCTETS_MAX);
+                let damage = Some(Damage::Torn { octets });
+                self.restart(at, Action::Kill { damage }, self.writers, random);
             }
             Kind::Absent => {
                 let at = ms(random.random_range(500..=3_000));
                 self.at(at, Action::StartDatabase);
             }
+            Kind::PlantedHeader => self.planted_header(random),
+            Kind::Restoring => self.restoring(random),
+            Kind::Lock => self.lock(random),
+            Kind::Clone => {
+                let (at, writers) = (self.moment(random), self.writers);
+                self.waiting_kill(at, None, random);
+                self.at(at + ms(20), Action::Clone);
+                self.at(at + ms(40), Action::Start { writers, repeats: random.random_bool(0.5) });
+            }
+            Kind::ForgedLeap => {
+                for _ in 0..random.random_range(1..=10) {
+                    let at = self.moment(random);
+                    self.at(at, Action::Forge);
+                }
+            }
         }
+    }
+
+    /// Headers are planted before the database goes, and again while samples wait.
+    fn planted_header(&mut self, random: &mut StdRng) {
+        let (at, writers) = (self.moment(random).max(3 * CALM), self.writers);
+        for before in [ms(1_000), ms(400), ms(random.random_range(60..=300))] {
+            self.at(at.saturating_sub(before), Action::Plant);
+        }
+        let damage = one_of(random, &[Damage::TornWithinPlanted, Damage::FlippedInPlanted]);
+        self.waiting_kill(at, Some(damage), random);
+        // What lay in the damaged record it does not know, so it could not tell repeats of it.
+        let start = Action::Start { writers, repeats: false };
+        self.at(at + ms(random.random_range(20..=800)), start);
+    }
+
+    /// A kill while samples wait for a database that is gone.
+    fn waiting_kill(&mut self, at: Duration, damage: Option<Damage>, random: &mut StdRng) {
+        let before = ms(random.random_range(500..=900)).min(at);
+        let after = ms(random.random_range(0..=1_500));
+        self.gone(at.saturating_sub(before), before + after, random);
+        self.at(at, Action::Kill { damage });
+    }
+
+    /// Sessions that are made meanwhile must see it: so those that are there are ended.
+    fn restoring(&mut self, random: &mut StdRng) {
+        let (at, length) = (self.moment(random), random.random_range(1_000..=4_000));
+        self.at(at, Action::BeginRestoring);
+        for _ in 0..random.random_range(1..=4) {
+            let how = one_of(random, &[Action::Cut(Cut::Reset), Action::Terminate]);
+            self.at(at + ms(random.random_range(0..length)), how);
+        }
+        self.at(at + ms(length), Action::EndRestoring);
+    }
+
+    /// One time in three for longer than the station waits for a lock.
+    fn lock(&mut self, random: &mut StdRng) {
+        let is_long = random.random_bool(1.0 / 3.0);
+        let length = random.random_range(if is_long { 9_000..=11_000 } else { 500..=4_000 });
+        let at = self.moment(random);
+        self.at(at, Action::Lock);
+        // Whoever cuts a connection leaves the server's side of it waiting for the lock.
+        let is_bounded =
+            self.kinds.iter().all(|kind| matches!(kind, Kind::Lock | Kind::ForgedLeap));
+        if is_bounded {
+            for after in (0..=length).step_by(250) {
+                self.at(at + ms(after), Action::CountConnections);
+            }
+        }
+        self.at(at + ms(length), Action::Unlock);
     }
 
     /// A station that ends and begins again, half the time while there is no database: then what is
@@ -162,7 +228,7 @@ impl Plan {
         self.at(at, end);
         // What a station has heard it knows from its journal: with the end of that torn off, it could
         // not tell repeats of what is stored already.
-        let is_torn = matches!(end, Action::Kill { torn_octets: Some(_) });
+        let is_torn = matches!(end, Action::Kill { damage: Some(_) });
         let start = Action::Start { writers, repeats: random.random_bool(0.5) && !is_torn };
         self.at(at + ms(random.random_range(20..=800)), start);
     }
@@ -251,6 +317,14 @@ mod tests {
             let starts = count(|a| matches!(a, Action::StartDatabase));
             let absent = usize::from(plan.begins_without_database());
             assert_eq!(stops + absent, starts, "{plan:?}");
+            let begins = count(|a| matches!(a, Action::Lock | Action::BeginRestoring));
+            let ends = count(|a| matches!(a, Action::Unlock | Action::EndRestoring));
+            assert_eq!(begins, ends, "{plan:?}");
+            for kind in [Kind::PlantedHeader, Kind::Clone] {
+                let is_whole = !plan.kinds.contains(&kind)
+                    || count(|a| matches!(a, Action::Kill { .. } | Action::Stop)) == 1;
+                assert!(is_whole, "{plan:?}");
+            }
         }
     }
 }
