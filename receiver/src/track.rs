@@ -412,10 +412,8 @@ impl Boot {
         let memory = &mut self.memory;
         if memory.confirmed_us == UNKNOWN_US || time_us > memory.confirmed_us {
             memory.confirmations += 1;
-        } else {
-            // A frame dated far ahead must not keep those dated rightly from confirming the boot.
-            memory.confirmations = 1;
         }
+        // Also when it is earlier: a frame dated far ahead must not keep the others from confirming.
         memory.confirmed_us = time_us;
         memory.confirmations >= REBOOT_FRAMES
     }

@@ -127,8 +127,8 @@ impl Stream {
             self.candidates.insert(place.unwrap(), candidate);
             return (verdict, false);
         }
-        let confirmations = if time_us > candidate.2 { candidate.1 + 1 } else { 1 };
-        (candidate.1, candidate.2) = (confirmations, time_us);
+        candidate.1 += u8::from(time_us > candidate.2);
+        candidate.2 = time_us;
         if candidate.1 < REBOOT_FRAMES {
             self.candidates.push(candidate);
             return (verdict, false);

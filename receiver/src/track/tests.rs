@@ -77,6 +77,15 @@ fn a_candidate_needs_three_frames_with_rising_times() {
         steps.map(|(count, us)| foreign(count, us)),
         [false, false, false, false, false, false, true]
     );
+    // One frame of the next boot that is dated far ahead.
+    let mut tracker = Tracker::new(10);
+    track(&mut tracker, 7, 1, 0);
+    let mut next = |count, time_us| {
+        let arrival = Arrival { time_us, ..arrival(7, 2, count) };
+        tracker.arrive(&arrival).unwrap().is_reset
+    };
+    let steps = [(900, i64::MAX), (0, 5), (1, 6), (2, 7)];
+    assert_eq!(steps.map(|(count, us)| next(count, us)), [false, false, false, true]);
 }
 
 #[test]
