@@ -384,7 +384,7 @@ pub async fn knows(config: &Address, who: &Identity) -> Result<bool, Error> {
     Ok(known?.get(0))
 }
 
-/// Removes the commit ledger of runs of this station that have stored nothing for [`BATCHES_KEPT`];
+/// Removes the commit ledger of runs of this station that have stored nothing for `BATCHES_KEPT`;
 /// returns how many rows it had.
 pub async fn forget_batches(config: &Address, station: &str) -> Result<u64, Error> {
     let (client, connection) = connect(config).await?;

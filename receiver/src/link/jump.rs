@@ -27,7 +27,7 @@ pub struct Jump {
     pub plausible: F32,
 }
 
-/// How many jumps may be stored: [`JUMPS_AT_ONCE`], and then [`JUMPS_PER_SECOND`]. So nobody fills a table
+/// How many jumps may be stored: `JUMPS_AT_ONCE`, and then `JUMPS_PER_SECOND`. So nobody fills a table
 /// with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -11,9 +11,9 @@
 //! whatever their journals. A station that stores live does not check and takes no such lock.
 //!
 //! Bounds: one round trip a table. A satellite's samples are asked for in spans that end at a gap of
-//! [`GAP_US_MAX`] and after [`SPAN_US_MAX`], so at most as many spans as the batch has samples. The
+//! `GAP_US_MAX` and after `SPAN_US_MAX`, so at most as many spans as the batch has samples. The
 //! server holds the answer to one span at a time. Rows are matched as they arrive and none is kept:
-//! memory here grows with the samples of the batch only, some [`KEY_OCTETS`] octets each.
+//! memory here grows with the samples of the batch only, some `KEY_OCTETS` octets each.
 
 use std::{
     collections::{HashMap, HashSet},
