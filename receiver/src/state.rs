@@ -39,14 +39,21 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
-/// Opens a file that is locked, and makes it if need be; on a disk that is read-only one that is there.
-/// Something else of that name is an error: a FIFO would be waited for, and what a link leads to is not
-/// this station's.
+/// Opens a file that is to be locked, and makes it if need be.
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    open_file(path, File::options().write(true).create(true).truncate(false))
+}
+
+/// Opens a file that is to be locked and is there, also on a disk that is read-only.
+pub(crate) fn open_lock_read_only(path: &Path) -> io::Result<File> {
+    open_file(path, File::options().read(true))
+}
+
+/// Something else than a file is an error: a FIFO would be waited for, and what a link leads to is not
+/// this station's.
+fn open_file(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
-    let open = |options: &mut fs::OpenOptions| options.custom_flags(flags).open(path);
-    let file = open(File::options().write(true).create(true).truncate(false))
-        .or_else(|error| open(File::options().read(true)).map_err(|_| error))?;
+    let file = options.custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -222,6 +229,7 @@ mod tests {
         fs::create_dir(path("folder")).unwrap();
         for name in ["fifo", "link", "folder"] {
             assert!(open_lock(&path(name)).is_err(), "{name}");
+            assert!(open_lock_read_only(&path(name)).is_err(), "{name}");
         }
         assert_eq!(fs::read(path("precious")).unwrap(), b"precious");
         assert!(open_lock(&path("new")).is_ok() && open_lock(&path("new")).is_ok());

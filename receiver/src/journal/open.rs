@@ -424,7 +424,8 @@ impl FolderLock {
         let shown = folder.display();
         let path = folder.join(LOCK);
         // A disk that has become read-only has the file still: what waits there can be stored.
-        let lock = state::open_lock(&path);
+        let lock = state::open_lock(&path)
+            .or_else(|error| state::open_lock_read_only(&path).map_err(|_| error));
         let lock = lock.with_context(|| {
             format!("cannot write to the journal's folder {shown}; choose another --journal FOLDER")
         })?;
