@@ -377,6 +377,22 @@ local function insert_range(ranges, place, range)
       smallest = index
     end
   end
+  -- Where less was received between two than the smallest has, these two become one.
+  local closest, least = nil, ranges[smallest].counts - 1
+  for index = 1, #ranges - 1 do
+    local left, right = ranges[index], ranges[index + 1]
+    local between = (right.start - left.start) % MODULUS - left.counts
+    if left.kind == right.kind and between <= least and least > 0 then
+      closest, least = index, between
+    end
+  end
+  if closest then
+    local left, right = ranges[closest], ranges[closest + 1]
+    local counts = (right.start - left.start) % MODULUS + right.counts
+    ranges[closest] = { start = left.start, counts = counts, kind = left.kind }
+    table.remove(ranges, closest + 1)
+    return
+  end
   table.remove(ranges, smallest)
 end
 
@@ -494,8 +510,9 @@ local function track(streams, stream, boot_count, sequence, time)
   end
   table.remove(candidates, place)
   if not boot.confirmed_at or time > boot.confirmed_at then
-    boot.confirmed_at, boot.confirmations = time, boot.confirmations + 1
+    boot.confirmations = boot.confirmations + 1
   end
+  boot.confirmed_at = time
   if boot.confirmations < REBOOT_FRAMES then
     candidates[#candidates + 1] = boot
     return verdict, missing, false
