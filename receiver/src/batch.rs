@@ -178,16 +178,19 @@ impl Batch {
             let first = first.max(range.first);
             *range = Range { first, next: range.next.max(first), samples: 0 };
         }
-        let (mut rows, mut counts, mut samples) = (Rows::new(), [0; SHARDS], 0);
+        let (mut counts, mut samples) = ([0; SHARDS], 0);
         for entry in self.entries() {
-            rows.push(&entry, form, None);
             counts[entry.shard()] += entry.samples().cast_signed();
             samples += entry.samples();
         }
         for (range, count) in self.ranges.iter_mut().zip(counts) {
             range.samples = count;
         }
-        (self.rows, self.samples) = (rows, samples);
+        self.samples = samples;
+        // Both know entries by numbers that have changed; they are looked for again.
+        self.poison.clear();
+        self.skipped.advance();
+        self.encode(form);
         before - samples
     }
 
@@ -597,6 +600,27 @@ mod tests {
         assert_eq!(links(&mut batch, &[], &[]), 0, "their samples came in the batch before");
         assert_eq!(links(&mut batch, &[1], &[]), 1);
         assert_eq!(links(&mut batch, &[2], &[]), 2);
+    }
+
+    #[test]
+    fn what_another_process_has_stored_is_skipped_and_no_other_row_with_it() {
+        let now = Instant::now();
+        let mut batch = Batch::new(u64::MAX);
+        fill(&mut batch, 4, &[(1, TIME), (2, TIME)], now);
+        fill(&mut batch, 5, &[(1, TIME), (2, TIME)], now);
+        // The database refused the first entry, and has the second.
+        let poison = Poison { reason: "no".into(), sqlstate: "23514".into() };
+        batch.set_aside(&BTreeMap::from([(0, poison)]), &form());
+        batch.skip_stored(&Presence { stored: [1].into() }, &form());
+        let counts = |batch: &Batch| (batch.rows.stored(), batch.rows.quarantined());
+        assert_eq!((counts(&batch), batch.skipped()), ((2, 1), 1));
+        let mut positions = [0; SHARDS];
+        (positions[1], positions[2]) = (5, 5);
+        assert_eq!(batch.skip_to(&positions, &form()), 2);
+        assert_eq!((batch.samples(), counts(&batch), batch.skipped()), (2, (2, 0), 0));
+        let ranges: Vec<_> = batch.ranges().collect();
+        let range = Range { first: 5, next: 6, samples: 1 };
+        assert_eq!(ranges, [(1, range), (2, range)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::tap::Stream;
 /// How a journal is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// So many octets are cut off the newest segment.
+    /// This many octets are cut off the end of the newest segment.
     Torn {
         /// At most; a shorter segment loses all.
         octets: u64,

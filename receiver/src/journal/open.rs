@@ -411,7 +411,7 @@ fn number_in(path: &Path) -> Option<i64> {
 /// Whether a station uses the folder now.
 #[must_use]
 pub fn is_in_use(folder: &Path) -> bool {
-    let lock = File::open(folder.join(LOCK));
+    let lock = state::open_lock_read_only(&folder.join(LOCK));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
