@@ -188,10 +188,14 @@ fn open(target: &Target, options: &Options, stop: Arc<AtomicBool>) -> anyhow::Re
         );
     }
     let udp = Udp::with_multicast(address, &multicast, stop);
-    udp.with_context(|| match is_group {
-        true => format!("cannot send to the multicast group {address}"),
-        false => "cannot open a UDP socket".into(),
-    })
+    let failed = || {
+        if is_group {
+            format!("cannot send to the multicast group {address}")
+        } else {
+            "cannot open a UDP socket".into()
+        }
+    };
+    udp.with_context(failed)
 }
 
 /// The first address of the target, IPv4 before IPv6: a station listens on IPv4 by default.

@@ -104,9 +104,10 @@ fn bind(
     options: &BindOptions<'_>,
 ) -> Result<UdpSocket, BindError> {
     let group_failed = |error| BindError::Group(address, error, options.interface.cloned());
-    let group = match address.ip().is_multicast() {
-        true => Some(Group::new(address, options.interface).map_err(group_failed)?),
-        false => None,
+    let group = if address.ip().is_multicast() {
+        Some(Group::new(address, options.interface).map_err(group_failed)?)
+    } else {
+        None
     };
     let fail = |error| match group {
         Some(_) => group_failed(error),
