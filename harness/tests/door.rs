@@ -309,7 +309,8 @@ fn a_group_that_cannot_be_joined_ends_the_station_with_advice() -> Result<()> {
 fn an_empty_variable_is_none() -> Result<()> {
     let receiver = harness::program::sibling("receiver")?;
     let help = std::process::Command::new(&receiver).args(["run", "--help"]).output()?;
-    let help = String::from_utf8(help.stdout)?;
+    // Wrapped lines made whole again.
+    let help = String::from_utf8(help.stdout)?.split_whitespace().collect::<Vec<_>>().join(" ");
     let variables: std::collections::BTreeSet<_> = help
         .split("[env: ")
         .skip(1)
