@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use flate2::{Compression, write::GzEncoder};
 use harness::program::sibling;
 use support::{Ground, Tables};
 
@@ -29,11 +30,18 @@ fn connect(ground: &Ground) -> Result<TcpStream> {
 }
 
 /// Sends a request that ends its connection, and gives back the whole answer.
-fn ask(ground: &Ground, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
+fn ask(
+    ground: &Ground,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: impl AsRef<[u8]>,
+) -> Result<String> {
     let mut stream = connect(ground)?;
-    let length = body.len();
+    let (body, length) = (body.as_ref(), body.as_ref().len());
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}");
-    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes())?;
+    let head = format!("{head}Content-Length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     rest_of(&mut stream)
 }
 
@@ -205,5 +213,54 @@ fn so_many_connections_at_a_time() -> Result<()> {
     assert!(ground.station.get("/metrics")?.contains("orbitstream_http_refused_total "));
     assert!(!ground.station.get("/metrics")?.contains("orbitstream_http_refused_total 0"));
     ground.stop()?;
+    Ok(())
+}
+
+fn gzip(text: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text)?;
+    Ok(encoder.finish()?)
+}
+
+#[test]
+fn bodies_may_be_compressed_within_the_limit() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &[])?;
+    let samples = format!("[{SAMPLE},{SAMPLE}]");
+    let padded = |octets: usize| format!("{}{SAMPLE}", " ".repeat(octets - SAMPLE.len()));
+    let post = |encoding: &str, body: &[u8]| {
+        ask(&ground, "POST", "/telemetry", &format!("Content-Encoding: {encoding}\r\n"), body)
+    };
+    let mut stored = 0;
+    for (encoding, body, accepted) in [
+        ("gzip", gzip(samples.as_bytes())?, 2),
+        ("GZIP", gzip(SAMPLE.as_bytes())?, 1),
+        ("x-gzip", gzip(format!("\u{feff}{SAMPLE}").as_bytes())?, 1),
+        ("identity", SAMPLE.into(), 1),
+        ("gzip", gzip(padded(1 << 20).as_bytes())?, 1),
+    ] {
+        let answer = post(encoding, &body)?;
+        assert_eq!(status(&answer)?, 200, "{encoding}: {answer}");
+        assert!(answer.ends_with(&format!("{{\"accepted\":{accepted}}}")), "{answer}");
+        stored += accepted;
+    }
+    let packed = gzip(SAMPLE.as_bytes())?;
+    for (encoding, body, expected, part) in [
+        ("br", &packed[..], 415, "br\\\" is not supported"),
+        ("deflate", &packed, 415, "is not supported"),
+        ("gzip, br", &packed, 415, "is not supported"),
+        ("gzip", SAMPLE.as_bytes(), 400, "is not the gzip"),
+        ("gzip", &packed[..packed.len() / 2], 400, "is not the gzip"),
+        ("gzip", &gzip(padded((1 << 20) + 1).as_bytes())?, 413, "larger than 1048576"),
+        ("gzip", &gzip(&vec![b' '; 64 << 20])?, 413, "larger than 1048576"),
+        ("identity", &packed, 400, "Content-Encoding: gzip"),
+    ] {
+        let answer = post(encoding, body)?;
+        assert_eq!(status(&answer)?, expected, "{encoding}: {answer}");
+        assert!(answer.contains(part), "{encoding}: {answer}");
+        let offers = answer.contains("accept-encoding: gzip, identity\r\n");
+        assert_eq!(offers, expected == 415, "{encoding}: {answer}");
+    }
+    let counters = ground.stop()?;
+    assert_eq!((counters.json, counters.committed), (stored, stored));
     Ok(())
 }

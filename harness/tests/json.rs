@@ -16,17 +16,20 @@ fn one_sample_is_one_row() -> Result<()> {
                         {"satellite_id": "SAT-03", "mode": 2, "charging": true}]"#;
         let (status, answer) = ground.station.post(array.replace("2026-01-01", &today()))?;
         assert_eq!((status, answer.as_str()), (200, r#"{"accepted":2}"#));
+        // What comes before the text is none of it.
+        let marked = "\u{feff}{\"satellite_id\": \"SAT-04\", \"q0\": 0.25}";
+        assert_eq!(ground.station.post(marked)?.0, 200);
         let database = ground.database.clone();
         let log = ground.folder.path().join("receiver.log");
         let mut ground = ground;
         ground.station.wait_until_quiet()?;
         std::thread::sleep(std::time::Duration::from_millis(1_200));
         let log = std::fs::read_to_string(log)?;
-        for line in ["Listening on port ", "Data received", "Inserted 3 rows"] {
+        for line in ["Listening on port ", "Data received", "Inserted "] {
             assert!(log.contains(line), "{line} is not in\n{log}");
         }
         let counters = ground.stop()?;
-        assert_eq!((counters.json, counters.committed), (3, 3));
+        assert_eq!((counters.json, counters.committed), (4, 4));
 
         let sql = |statement| support::cluster().sql(&database, statement);
         assert_eq!(
@@ -47,8 +50,11 @@ fn one_sample_is_one_row() -> Result<()> {
             sql("SELECT mode, charging, cpu_temp FROM telemetry WHERE satellite_id = 'SAT-03'")?,
             "2|t|"
         );
-        assert_eq!(sql("SELECT satellite_id, q0, q1 FROM attitude")?, "SAT-02|0.5|");
-        assert_eq!(sql("SELECT name FROM satellite ORDER BY 1")?, "SAT-01\nSAT-02\nSAT-03");
+        assert_eq!(
+            sql("SELECT satellite_id, q0, q1 FROM attitude ORDER BY 1")?,
+            "SAT-02|0.5|\nSAT-04|0.25|"
+        );
+        assert_eq!(sql("SELECT name FROM satellite ORDER BY 1")?, "SAT-01\nSAT-02\nSAT-03\nSAT-04");
     }
     Ok(())
 }
@@ -58,7 +64,21 @@ fn wrong_bodies_get_their_status_and_store_nothing() -> Result<()> {
     let ground = Ground::start(support::Tables::Plain, &["--spacecraft", "1-100"])?;
     for (body, status, message) in [
         ("", 400, "bad JSON"),
-        ("{\"satellite_id\": ", 400, "bad JSON"),
+        ("{\"satellite_id\": ", 400, "the object that begins at line 1, column 1: a } is missing"),
+        (r#"{"satellite_id": "SAT-01", "temp": 5, "temp": 6}"#, 400, "is there twice"),
+        (
+            r#"[{"satellite_id": "SAT-01", "temp": 5}, {"x": {"a": 1, "a": 1}}]"#,
+            400,
+            "is there twice",
+        ),
+        (
+            "{\"satellite_id\": \"SAT-01\", \"temp\": 5}\n{\"satellite_id\": \"SAT-01\", \"temp\": 5}",
+            400,
+            "put them into one array",
+        ),
+        (r#"{"satellite_id": "SAT-01", "temp": NaN}"#, 400, "no JSON value"),
+        (r#"{"satellite_id": "SAT-01", "temp": 1e999}"#, 400, "a number is too large"),
+        (r#"{"satellite_id": "SAT-01", "temp": 1e30}"#, 422, "temp: out of range"),
         ("\u{1}", 400, "bad JSON"),
         (r#"{"satellite_id": "SAT-01", "tmp": 50}"#, 422, "tmp"),
         (r#"{"satellite_id": "SPUTNIK", "temp": 50}"#, 422, "satellite_id"),
@@ -78,6 +98,28 @@ fn wrong_bodies_get_their_status_and_store_nothing() -> Result<()> {
         let (found, answer) = ground.station.post(body)?;
         assert_eq!(found, status, "{body}: {answer}");
         assert!(answer.contains(message), "{body}: {answer}");
+    }
+    for time in [
+        "2026-01-01",
+        "2026-01-01 00:00:00Z",
+        "2026-01-01T00:00:00",
+        "2026-01-01T00:00Z",
+        "2026-01-01T00:00:00Z[UTC]",
+        "2026-01-01T00:00:00,5Z",
+        "2026-W01-1T00:00:00Z",
+    ] {
+        let body = format!(r#"{{"satellite_id": "SAT-01", "temp": 5, "time": "{time}"}}"#);
+        let (found, answer) = ground.station.post(&body)?;
+        assert_eq!(found, 422, "{body}: {answer}");
+        assert!(answer.contains("time: expected an RFC 3339 time"), "{body}: {answer}");
+    }
+    for (body, message) in [
+        (&b"{\"satellite_id\": \"SAT-01\", \"temp\": \xFF}"[..], "not UTF-8 at line 1, column 35"),
+        (b"\xFF\xFE{\0}\0", "send UTF-8"),
+    ] {
+        let (found, answer) = ground.station.post(body)?;
+        assert_eq!(found, 400, "{answer}");
+        assert!(answer.contains(message), "{answer}");
     }
     let (status, _) = ground.station.post(vec![b' '; (1 << 20) + 1])?;
     assert_eq!(status, 413);

@@ -7,6 +7,7 @@
 //! * [`Datagram`] is the only door for untrusted bytes; what it hands out, a [`Frame`], can be
 //!   read without any further failure, in place.
 //! * [`emit()`] is the way out.
+//! * [`rfc3339`] reads the times of JSON samples and of options.
 //! * Each packet kind ([`health`], [`attitude`]) is declared once, with the `packet!` macro.
 //!   [`KINDS`] lists the declarations; documents, dissector and SQL are derived from or checked
 //!   against it.
@@ -22,6 +23,7 @@ mod frame;
 pub mod header;
 pub mod health;
 mod packet;
+pub mod rfc3339;
 mod sequence;
 mod spacecraft;
 mod time;

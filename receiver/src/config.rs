@@ -8,6 +8,7 @@ mod reception;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,7 @@ use crate::{
     batch,
     detect::Settings,
     quarantine_rate,
+    socket::Interface,
     source_rate::RATE_MAX,
     store::COLUMNSTORE_FROM,
 };
@@ -59,22 +61,29 @@ pub enum Command {
 /// Options of `receiver run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// UDP address to receive frames on; may be given several times
+    /// UDP address to receive frames on, or a multicast group to join; may be given several times
     #[arg(
         long,
         env = "ORBITSTREAM_LISTEN",
         value_name = "ADDRESS",
         value_delimiter = ',',
-        default_value = "127.0.0.1:10015"
+        default_value = "127.0.0.1:10015",
+        value_parser = values::socket_address
     )]
     pub listen: Vec<SocketAddr>,
+
+    /// Network interface on which multicast groups are joined: its name, index or IPv4 address
+    /// [default: where the route to the group leads]
+    #[arg(long, env = "ORBITSTREAM_MULTICAST_INTERFACE", value_name = "INTERFACE")]
+    pub multicast_interface: Option<Interface>,
 
     /// TCP address of the HTTP server: JSON samples, metrics, health
     #[arg(
         long,
         env = "ORBITSTREAM_HTTP",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:3000"
+        default_value = "127.0.0.1:3000",
+        value_parser = values::socket_address
     )]
     pub http: SocketAddr,
 
@@ -87,7 +96,17 @@ pub struct RunOptions {
     pub database: DatabaseOptions,
 
     /// Create the tables, or bring them up to date, before receiving
-    #[arg(long, env = "ORBITSTREAM_MIGRATE")]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_MIGRATE",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = values::boolean
+    )]
     pub migrate: bool,
 
     #[command(flatten)]
@@ -104,7 +123,8 @@ pub struct RunOptions {
         env = "ORBITSTREAM_GRO",
         value_name = "BOOL",
         action = clap::ArgAction::Set,
-        default_value = "true"
+        default_value = "true",
+        value_parser = values::boolean
     )]
     pub gro: bool,
 
@@ -298,7 +318,8 @@ pub struct DatabaseOptions {
         env = "ORBITSTREAM_TIMESCALEDB",
         value_name = "BOOL",
         action = clap::ArgAction::Set,
-        default_value = "true"
+        default_value = "true",
+        value_parser = values::boolean
     )]
     pub timescaledb: bool,
 }
@@ -360,7 +381,7 @@ impl Cli {
     /// that says what to do; help and version come back as `clap`'s own.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments = with_command(arguments.into_iter().collect());
-        let mut command = Self::command();
+        let mut command = values::without_empty_variables(Self::command());
         let mut detect = Settings::default();
         if let Some(path) = file::path_in(&arguments) {
             let mut table = file::read(&path).map_err(Error::Wrong)?;

@@ -3,6 +3,8 @@
 //! there is told to it.
 
 mod connections;
+mod encoding;
+mod json;
 mod metrics;
 pub mod sample;
 pub mod token;
@@ -16,7 +18,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -28,6 +30,7 @@ use crate::{
     batch::TimeWindow, chunk::Chunk, ledger::Counters, queue::Outlets, readiness::Readiness,
     shutdown::Drain, socket::now_us, spacecraft::SpacecraftSet, sparse::Sparse,
 };
+use encoding::Undecodable;
 use sample::{Fault, Rules};
 use token::Token;
 
@@ -93,8 +96,12 @@ async fn ask_for_token(State(door): State<Arc<Door>>, request: Request, next: Ne
     }
 }
 
-async fn telemetry(State(door): State<Arc<Door>>, body: Bytes) -> Response {
+async fn telemetry(State(door): State<Arc<Door>>, headers: HeaderMap, body: Bytes) -> Response {
     let received_us = now_us();
+    let body = match encoding::decode(&headers, &body, BODY_OCTETS_MAX) {
+        Ok(body) => body,
+        Err(wrong) => return undecodable(&wrong),
+    };
     let rules = Rules { spacecraft: &door.spacecraft, window: &door.window };
     let samples = match sample::read(&body, received_us, &rules) {
         Ok(samples) => samples,
@@ -179,12 +186,24 @@ fn refuse(fault: &Fault) -> Response {
     (status, fault_body(&fault.to_string())).into_response()
 }
 
+fn undecodable(wrong: &Undecodable) -> Response {
+    let body = fault_body(&wrong.to_string());
+    match wrong {
+        Undecodable::Unsupported(_) => {
+            let accepted = [(header::ACCEPT_ENCODING, encoding::ACCEPTED)];
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, accepted, body).into_response()
+        }
+        Undecodable::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, body).into_response(),
+        Undecodable::Damaged(_) => (StatusCode::BAD_REQUEST, body).into_response(),
+    }
+}
+
 fn fault_body(message: &str) -> Json<serde_json::Value> {
     Json(serde_json::json!({ "error": message }))
 }
 
 const BODY_OCTETS_MAX: usize = 1 << 20;
-/// Bodies that are read at a time: 64 MiB at most.
+/// Bodies that are read at a time: 64 MiB at most, and as much again where they are compressed.
 const BODIES_MAX: usize = 64;
 const BODY_TIME: Duration = Duration::from_secs(10);
 const RETRY_AFTER_S: &str = "1";

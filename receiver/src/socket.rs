@@ -1,7 +1,9 @@
 //! UDP sockets: many datagrams a system call, into buffers that are made once. Octets only; what
 //! they mean is not known here.
 
+mod bind;
 mod mmsg;
+mod multicast;
 
 use std::{
     io,
@@ -14,7 +16,9 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
 
+pub use bind::{BindError, BindOptions, bind_all};
 pub use mmsg::Arrivals;
+pub use multicast::{Interface, NotAnInterface};
 
 /// One bound socket.
 pub struct Socket {
@@ -38,43 +42,15 @@ pub struct Arrival<'a> {
     pub received_us: Option<i64>,
 }
 
-/// Why a socket could not be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on UDP {address}: {error}; choose another address with --listen")]
-pub struct BindError {
-    address: SocketAddr,
-    error: io::Error,
-}
-
 impl Socket {
-    /// Binds a socket, outside any runtime. `coalesce` lets the kernel hand over several datagrams
-    /// of one sender at once (UDP_GRO). A receive buffer smaller than wanted is warned about.
+    /// Binds one socket by itself, as [`bind_all`] does.
     pub fn bind(
         address: SocketAddr,
         receive_buffer: usize,
         coalesce: bool,
     ) -> Result<UdpSocket, BindError> {
-        let fail = |error| BindError { address, error };
-        let socket = UdpSocket::bind(address).map_err(fail)?;
-        socket.set_nonblocking(true).map_err(fail)?;
-        set_receive_buffer(&socket, receive_buffer).map_err(fail)?;
-        let granted = receive_buffer_of(&socket).map_err(fail)?;
-        if granted < receive_buffer {
-            tracing::warn!(
-                "receive buffer of {address} is {granted} octets instead of {receive_buffer}: \
-                 raise net.core.rmem_max to {receive_buffer}, or grant CAP_NET_ADMIN"
-            );
-        }
-        if coalesce && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_err() {
-            tracing::warn!("this kernel does not coalesce UDP datagrams: --gro has no effect");
-        }
-        // Control messages about drops cost time with every datagram, just when there is none left.
-        if mmsg::drops(socket.as_raw_fd()).is_none()
-            && setsockopt(&socket, sockopt::RxqOvfl, &1).is_err()
-        {
-            tracing::warn!("this kernel does not tell which datagrams it dropped");
-        }
-        Ok(socket)
+        let options = BindOptions { receive_buffer, coalesce, interface: None };
+        bind::bind_one(address, &options)
     }
 
     /// Takes a bound socket, to be polled.

@@ -26,7 +26,7 @@ use crate::{
     queue::{Outlets, SHARDS, queues},
     readiness::Readiness,
     shutdown::{Drain, Stopper, running},
-    socket::{Socket, receive_buffer_of},
+    socket::{BindOptions, bind_all, receive_buffer_of},
     spacecraft::SpacecraftSet,
     store::Identity,
     track::StreamCounts,
@@ -56,11 +56,7 @@ pub async fn run(
     let token = Token::read(options.http_token_file.as_deref()).map_err(anyhow::Error::msg)?;
     database::refuse_newer(&options.database.database_url).await?;
     let http = bind_http(options.http)?;
-    let mut sockets = Vec::new();
-    for &address in &options.listen {
-        let octets = options.receive_buffer.as_u64() as usize;
-        sockets.push(Socket::bind(address, octets, options.gro)?);
-    }
+    let sockets = bind_udp(&options)?;
     let file = ReportFile::create(options.reception.report.clone())?;
     let writers = options.writers.map_or_else(default_writers, usize::from);
     let counters = Counters::new(writers);
@@ -173,6 +169,17 @@ pub async fn run(
     finished?;
     reason?;
     Ok(Outcome { report, journal })
+}
+
+fn bind_udp(options: &RunOptions) -> anyhow::Result<Vec<std::net::UdpSocket>> {
+    let interface = options.multicast_interface.as_ref();
+    let has_group = options.listen.iter().any(|address| address.ip().is_multicast());
+    if interface.is_some() && !has_group {
+        tracing::warn!("--multicast-interface has no effect: --listen names no multicast group");
+    }
+    let receive_buffer = options.receive_buffer.as_u64() as usize;
+    let how = BindOptions { receive_buffer, coalesce: options.gro, interface };
+    Ok(bind_all(&options.listen, &how)?)
 }
 
 /// How a run ended.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use satsim::{
@@ -24,11 +24,11 @@ use satsim::{
     digest::Digests,
     fault::Injector,
     flight::{Clock, Flight, NoWaiting, WallClock},
-    options::{Options, Target},
+    options::{Options, Target, without_empty_variables},
     plan::Plan,
     progress::Progress,
     report::Report,
-    sink::{Outlet, Sink as _, SinkError, pcap::Pcap, udp::Udp},
+    sink::{Outlet, Sink as _, SinkError, multicast::Multicast, pcap::Pcap, udp::Udp},
     verify::{self, VerifyOptions},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -50,7 +50,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = without_empty_variables(Cli::command());
+    let parsed = command.try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
@@ -98,9 +100,7 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     let mut plan = Plan::new(options, now)?;
     let mut outlet = Outlet {
         udp: match &plan.target {
-            Some(target) => {
-                Some(Udp::new(resolve(target)?, stop.clone()).context("cannot open a UDP socket")?)
-            }
+            Some(target) => Some(open(target, options, stop.clone())?),
             None => None,
         },
         pcap: match &options.pcap {
@@ -173,6 +173,29 @@ fn fly(
 ) -> Result<(), SinkError> {
     let packer = Packer::new(usize::from(plan.frames_per_datagram));
     Flight { constellation, faults, digests, packer, sink, clock, stop, watch }.fly(&plan.itinerary)
+}
+
+/// A socket that sends to the target.
+fn open(target: &Target, options: &Options, stop: Arc<AtomicBool>) -> anyhow::Result<Udp> {
+    let address = resolve(target)?;
+    let interface = options.multicast_interface.clone();
+    let multicast = Multicast { interface, ttl: options.multicast_ttl };
+    let is_group = address.ip().is_multicast();
+    if multicast.is_asked() && !is_group {
+        bail!(
+            "--multicast-interface and --multicast-ttl are for a multicast group, and {address} is \
+             none; give --target one such as 239.1.1.1:10015"
+        );
+    }
+    let udp = Udp::with_multicast(address, &multicast, stop);
+    let failed = || {
+        if is_group {
+            format!("cannot send to the multicast group {address}")
+        } else {
+            "cannot open a UDP socket".into()
+        }
+    };
+    udp.with_context(failed)
 }
 
 /// The first address of the target, IPv4 before IPv6: a station listens on IPv4 by default.

@@ -1,6 +1,6 @@
 //! The command line: each option checked by itself. What they mean together is [`crate::plan`].
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 
@@ -8,7 +8,9 @@ use crate::{
     constellation::SATELLITES_MAX,
     datagram::FRAMES_PER_DATAGRAM_MAX,
     fault::options::{FaultOptions, Probability},
+    sink::multicast::Interface,
 };
+use protocol::rfc3339;
 
 /// Flies a constellation of satellites and sends its telemetry over UDP.
 #[derive(Clone, Debug, clap::Parser)]
@@ -17,6 +19,16 @@ pub struct Options {
     /// Ground station to send to [default: 127.0.0.1:10015]
     #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<Target>,
+
+    /// Network interface that datagrams to a multicast group leave by: its name, index or IPv4
+    /// address [default: where the route to the group leads]
+    #[arg(long, value_name = "INTERFACE")]
+    pub multicast_interface: Option<Interface>,
+
+    /// How many networks datagrams to a multicast group may pass through, 0 for none beyond this
+    /// machine [default: 1]
+    #[arg(long, value_name = "HOPS")]
+    pub multicast_ttl: Option<u8>,
 
     /// How many satellites fly, from SAT-01 [default: 100, or all of --tle]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(SATELLITES_MAX)))]
@@ -136,7 +148,18 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn moment(text: &str) -> Result<Timestamp, &'static str> {
-    text.parse().map_err(|_| "expected an RFC 3339 time, such as 2026-01-01T00:00:00Z")
+    let time = rfc3339::unix_us(text).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
+    time.ok_or("expected an RFC 3339 time, such as 2026-01-01T00:00:00Z")
+}
+
+/// Makes an empty environment variable the same as none, for all options of a command.
+pub fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        _ => argument,
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// The ground station's default.
@@ -181,9 +204,16 @@ mod tests {
             "--frames-per-datagram=0",
             "--frames-per-datagram=964",
             "--start=yesterday",
+            "--start=2026-01-01",
+            "--start=2026-01-01T00:00:00",
+            "--start=2026-01-01T00:00Z",
+            "--start=2026-01-01T00:00:00Z[UTC]",
+            "--multicast-ttl=256",
+            "--multicast-interface=a/b",
             "--boot=65536",
             "--seed=-1",
             "--target=10015",
+            "--target=:10015",
             "--unlimited --rate=1",
             "--duration=1s --count=1",
             "--anomalies=1.1",

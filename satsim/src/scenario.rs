@@ -16,7 +16,7 @@ use crate::{
     options::Options,
 };
 use protocol::SpacecraftId;
-use values::{FramesPerDatagram, Moment, Name, Positive, Satellites, Span};
+use values::{FramesPerDatagram, Moment, Name, Positive, Satellites, Span, Switch};
 
 /// A scenario that was read.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Scenario {
         options.satellites = options.satellites.or(satellites.map(|Satellites(count)| count));
         if !options.unlimited && options.rate.is_none() {
             options.rate = rate.map(|Positive(rate)| rate);
-            options.unlimited = *unlimited && rate.is_none();
+            options.unlimited = unlimited.0 && rate.is_none();
         }
         options.speed = options.speed.or(speed.map(|Positive(speed)| speed));
         options.seed = options.seed.or(*seed);
@@ -159,7 +159,7 @@ struct Settings {
     satellites: Option<Satellites>,
     rate: Option<Positive>,
     #[serde(default)]
-    unlimited: bool,
+    unlimited: Switch,
     speed: Option<Positive>,
     seed: Option<u64>,
     start: Option<Moment>,

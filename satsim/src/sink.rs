@@ -1,6 +1,7 @@
 //! Where datagrams go: the network, a pcap file, or both.
 
 pub mod batch;
+pub mod multicast;
 pub mod pcap;
 pub mod udp;
 

@@ -3,6 +3,7 @@
 //! `detect`.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -25,7 +26,8 @@ pub(super) fn path_in(arguments: &[OsString]) -> Option<PathBuf> {
             return Some(path.into());
         }
     }
-    std::env::var_os("ORBITSTREAM_CONFIG").map(PathBuf::from)
+    let variable = std::env::var_os("ORBITSTREAM_CONFIG").filter(|path| !path.is_empty());
+    variable.map(PathBuf::from)
 }
 
 /// The file's table.
@@ -55,8 +57,12 @@ pub(super) fn as_defaults(
 ) -> Result<clap::Command, String> {
     let shown = path.display();
     let mut command = command;
+    let mut keys = HashMap::new();
     for (key, value) in table {
         let id = key.replace('-', "_");
+        if let Some(other) = keys.insert(id.clone(), key) {
+            return Err(format!("{shown}: `{other}` and `{key}` are the same key: give only one"));
+        }
         let takes = |command: &clap::Command| {
             id != "config" && command.get_arguments().any(|argument| argument.get_id() == &*id)
         };

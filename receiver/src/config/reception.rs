@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::station_name;
+use super::{station_name, values};
 use crate::{batch::TimeWindow, detect::Settings, spacecraft::SpacecraftSet};
 
 /// For whom samples are stored, and which are set aside.
@@ -82,8 +82,15 @@ pub struct ReceptionOptions {
     )]
     pub max_streams: u32,
 
-    /// Sources that are accepted, such as 192.0.2.0/24; may be given several times [default: all]
-    #[arg(long, env = "ORBITSTREAM_ALLOW", value_name = "CIDR", value_delimiter = ',')]
+    /// Sources that are accepted, such as 192.0.2.0/24 or 192.0.2.1; may be given several times
+    /// [default: all]
+    #[arg(
+        long,
+        env = "ORBITSTREAM_ALLOW",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = values::network
+    )]
     pub allow: Vec<IpNet>,
 
     /// Look for anomalies in what is received
@@ -92,7 +99,8 @@ pub struct ReceptionOptions {
         env = "ORBITSTREAM_DETECT",
         value_name = "BOOL",
         action = clap::ArgAction::Set,
-        default_value = "true"
+        default_value = "true",
+        value_parser = values::boolean
     )]
     pub detect: bool,
 

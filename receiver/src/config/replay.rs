@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DatabaseOptions, FileOption, ReceptionOptions};
+use super::{DatabaseOptions, FileOption, ReceptionOptions, values};
 
 /// Options of `receiver replay`.
 #[derive(Clone, Debug, Args)]
@@ -14,11 +14,16 @@ pub struct ReplayOptions {
     pub recording: PathBuf,
 
     /// Store nothing that the database has already of this station, live or by an earlier replay
-    #[arg(long)]
+    #[arg(long, action = clap::ArgAction::SetTrue, value_parser = values::boolean)]
     pub once: bool,
 
     /// With --once, nothing either that the database has of any other station
-    #[arg(long, requires = "once")]
+    #[arg(
+        long,
+        requires = "once",
+        action = clap::ArgAction::SetTrue,
+        value_parser = values::boolean
+    )]
     pub any_station: bool,
 
     /// Recorded seconds that pass in a second [default: as fast as they can be stored]

@@ -3,9 +3,11 @@
 use protocol::{
     KINDS, Kind, SpacecraftId,
     channel::{Channel, Meaning},
+    rfc3339::{self, NotATime},
 };
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::{batch::TimeWindow, spacecraft::SpacecraftSet, sparse::Sparse};
 
 /// What is accepted besides the form.
@@ -36,8 +38,7 @@ pub enum Fault {
 
 /// Reads a body that arrived at `now_us` (µs since 1970): one object, or an array of them.
 pub fn read(body: &[u8], now_us: i64, rules: &Rules<'_>) -> Result<Vec<Sparse>, Fault> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|error| Fault::NotJson(error.to_string()))?;
+    let body = json::read(body).map_err(Fault::NotJson)?;
     let elements = match body {
         Value::Object(object) => return Ok(vec![sample(None, &object, now_us, rules)?]),
         Value::Array(elements) => elements,
@@ -110,10 +111,8 @@ fn spacecraft(id: Option<&Value>, accepted: &SpacecraftSet) -> Result<Spacecraft
 }
 
 fn time_us(time: &Value, now_us: i64, window: &TimeWindow) -> Result<i64, String> {
-    let form = "expected an RFC 3339 time such as \"2026-01-01T00:00:00Z\"";
-    let text = time.as_str().ok_or_else(|| form.to_owned())?;
-    let time: jiff::Timestamp = text.parse().map_err(|_| form.to_owned())?;
-    let time_us = time.as_microsecond();
+    let time_us =
+        time.as_str().ok_or(NotATime).and_then(rfc3339::unix_us).map_err(|e| e.to_string())?;
     match window.refusal(time_us, now_us) {
         None => Ok(time_us),
         Some(_) => Err(format!(
@@ -212,8 +211,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (body, message) in [
-            ("", "bad JSON: EOF"),
-            ("{", "bad JSON: EOF"),
+            ("", "bad JSON: the body is empty"),
+            ("{", "bad JSON: the body ends at line 1, column 2, within the object"),
+            (r#"{"satellite_id": "SAT-01", "temp": 1, "temp": 2}"#, "bad JSON: the key \"temp\""),
             ("7", "bad JSON: expected an object"),
             (r#"{"temp": 50}"#, "satellite_id: it is missing"),
             (r#"{"satellite_id": 1, "temp": 50}"#, "satellite_id: expected a string"),
@@ -231,6 +231,14 @@ mod tests {
             (r#"{"satellite_id": "SAT-01", "temp": 1, "cpu_temp": 1}"#, "temp: it is short for"),
             (r#"{"satellite_id": "SAT-01", "temp": 1, "q0": 1}"#, "belongs to table"),
             (r#"{"satellite_id": "SAT-01", "temp": 1, "time": 5}"#, "time: expected an RFC 3339"),
+            (
+                r#"{"satellite_id": "SAT-01", "temp": 1, "time": "2026-01-01 00:00:00Z"}"#,
+                "time: expected an RFC 3339",
+            ),
+            (
+                r#"{"satellite_id": "SAT-01", "temp": 1, "time": "9999-12-31T23:59:59Z"}"#,
+                "time: out of range",
+            ),
             (
                 r#"{"satellite_id": "SAT-01", "temp": 1, "time": "2025-12-31T22:59:59Z"}"#,
                 "time: out of range: more than 1h old or 5m ahead",

@@ -96,3 +96,26 @@ impl TryFrom<String> for Name {
         name.parse().map(Self)
     }
 }
+
+/// A boolean, as its own or as a word.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub(super) struct Switch(pub bool);
+
+impl TryFrom<toml::Value> for Switch {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        let word = match value {
+            toml::Value::Boolean(is_on) => return Ok(Self(is_on)),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::String(word) => word.to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        match word.as_str() {
+            "true" | "yes" | "on" | "1" => Ok(Self(true)),
+            "false" | "no" | "off" | "0" => Ok(Self(false)),
+            _ => Err("expected true or false"),
+        }
+    }
+}

@@ -27,6 +27,7 @@ use nix::{
 use super::{
     Datagram, Sink, SinkError,
     batch::{Batch, SEGMENTS_MAX},
+    multicast::Multicast,
 };
 
 /// A sender to one address.
@@ -45,9 +46,19 @@ pub struct Udp {
 impl Udp {
     /// A sender to `target`, which gives up waiting for the network when `stop` is set.
     pub fn new(target: SocketAddr, stop: Arc<AtomicBool>) -> io::Result<Self> {
+        Self::with_multicast(target, &Multicast::default(), stop)
+    }
+
+    /// The same, where `target` may be a multicast group.
+    pub fn with_multicast(
+        target: SocketAddr,
+        multicast: &Multicast,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let any: SocketAddr =
             if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let socket = UdpSocket::bind(any)?;
+        multicast.apply(&socket, target)?;
         // More room than the default smooths bursts; where it is not granted, less will do.
         setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER_OCTETS).ok();
         Ok(Self {

@@ -3,7 +3,7 @@
 
 use toml::Value;
 
-use crate::detect::Rules;
+use crate::{config::values, detect::Rules};
 
 /// One key.
 #[derive(Debug)]
@@ -95,7 +95,12 @@ trait Item: Sized {
 
 impl Item for bool {
     fn read(value: &Value) -> Result<Self, &'static str> {
-        value.as_bool().ok_or("expected true or false")
+        match value {
+            Value::Boolean(is_on) => Ok(*is_on),
+            Value::String(word) => values::boolean(word),
+            Value::Integer(number) => values::boolean(&number.to_string()),
+            _ => values::boolean(""),
+        }
     }
 
     fn show(&self) -> String {

@@ -76,7 +76,7 @@ fn errors_name_the_key_and_what_is_allowed() {
         (of_battery("soft = ['a', 'b']"), &["battery_temp.soft`", "[lowest, highest]"]),
         (of_battery("soft = [-50, 45]"), &["soft [-50, 45]", "hard [-20, 60]"]),
         (of_battery("hard = [0, 10]"), &["soft [-10, 45]", "hard [0, 10]"]),
-        (of_battery("delta = 1"), &["battery_temp.delta` is 1", "true or false"]),
+        (of_battery("delta = 2"), &["battery_temp.delta` is 2", "true or false"]),
         (of_battery("delta_factor = -1"), &["battery_temp.delta_factor`", "from 0 on"]),
         (of_battery("delta_factor = nan"), &["battery_temp.delta_factor`", "from 0 on"]),
         (of_battery("delta_factor = 1e60"), &["battery_temp.delta_factor`", "from 0 on"]),
