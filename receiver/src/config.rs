@@ -388,8 +388,11 @@ impl Cli {
             detect = file::take_detect(&mut table, &path).map_err(Error::Wrong)?;
             command = file::as_defaults(command, &table, &path).map_err(Error::Wrong)?;
         }
-        let matches = command.try_get_matches_from(arguments).map_err(Error::from_clap)?;
-        let mut cli = Self::from_arg_matches(&matches).map_err(Error::from_clap)?;
+        let named = arguments.get(1).map(|name| name.to_string_lossy().into_owned());
+        let named = named.filter(|name| command.find_subcommand(name).is_some());
+        let from_clap = |error| Error::from_clap(error, named.as_deref().unwrap_or("run"));
+        let matches = command.try_get_matches_from(arguments).map_err(from_clap)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(from_clap)?;
         match &mut cli.command {
             Command::Run(options) => options.reception.detection = detect,
             Command::Replay(options) => options.reception.detection = detect,
@@ -414,7 +417,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn from_clap(error: clap::Error) -> Self {
+    fn from_clap(error: clap::Error, command: &str) -> Self {
         use clap::error::ErrorKind;
         match error.kind() {
             ErrorKind::DisplayHelp
@@ -428,7 +431,7 @@ impl Error {
                 let problem = std::error::Error::source(&error).map(ToString::to_string);
                 Self::Wrong(format!("--database-url: {}", problem.unwrap_or_default()))
             }
-            _ => Self::Wrong(one_line(&error.to_string())),
+            _ => Self::Wrong(one_line(&error.to_string(), command)),
         }
     }
 }
@@ -445,8 +448,8 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// `clap`'s message without its usage, on one line.
-fn one_line(message: &str) -> String {
+/// `clap`'s message about a command without its usage, on one line.
+fn one_line(message: &str, command: &str) -> String {
     let lines = message.lines().map(str::trim);
     let message: Vec<_> = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
@@ -454,7 +457,7 @@ fn one_line(message: &str) -> String {
         .collect();
     let message = message.join("; ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    format!("{message}; see `receiver --help` and `receiver run --help`")
+    format!("{message}; see `receiver --help` and `receiver {command} --help`")
 }
 
 fn database_url(url: &str) -> Result<Address, String> {

@@ -137,7 +137,7 @@ pub enum Error {
     #[error("the database has not been checked yet")]
     Unchecked,
     /// The station was stopped, and its time to drain is over.
-    #[error("the database did not answer within --drain-timeout")]
+    #[error("the database did not answer before the time to drain was over")]
     OutOfTime,
 }
 

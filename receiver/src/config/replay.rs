@@ -9,7 +9,8 @@ use super::{DatabaseOptions, FileOption, ReceptionOptions, values};
 /// Options of `receiver replay`.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayOptions {
-    /// What was recorded: a pcap file, or packets one after the other
+    /// What was recorded: a capture (pcap or pcapng), or packets one after the other; either may be
+    /// packed with gzip
     #[arg(value_name = "FILE")]
     pub recording: PathBuf,
 
@@ -30,9 +31,13 @@ pub struct ReplayOptions {
     #[arg(long, value_name = "NUMBER", value_parser = speed)]
     pub speed: Option<f64>,
 
-    /// Only datagrams to this UDP port, of a pcap file [default: all]
+    /// Only datagrams to this UDP port, of a capture [default: all]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+
+    /// Take each packet of the link types USER0 to USER15 as a datagram, without any header
+    #[arg(long)]
+    pub bare_packets: bool,
 
     #[command(flatten)]
     #[allow(missing_docs)]

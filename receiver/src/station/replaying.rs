@@ -8,6 +8,7 @@
 //! follows from the claims and checks of the writers.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -23,15 +24,15 @@ use protocol::SpacecraftId;
 use super::{QUEUE_OCTETS, ReportFile, start, start_writers};
 use crate::{
     batch::{self, Form, Limits},
-    config::ReplayOptions,
+    config::{ReceptionOptions, ReplayOptions},
     definitions::Definitions,
     detect::Watch,
     feed::Feed,
     intake::{Admission, Intake},
-    ledger::{Counters, Report},
+    ledger::{Counters, Ledger, Report},
     queue::{Outlets, SHARDS, queues},
     readiness::Readiness,
-    replay::{Recorded, Recording, identity},
+    replay::{Contents, Reading, Recorded, Recording, identity},
     shutdown::running,
     spacecraft::SpacecraftSet,
     store::{
@@ -40,6 +41,7 @@ use crate::{
         run_lock::{Occupied, RunLock},
         schema,
     },
+    track::StreamCounts,
     writer::{Setup, Watched},
 };
 
@@ -50,12 +52,13 @@ pub async fn replay(
 ) -> anyhow::Result<Report> {
     let path = &options.recording;
     let cannot = || format!("cannot replay {}", path.display());
-    let recording = Recording::open(path, options.port).with_context(cannot)?;
+    let reading = Reading { port: options.port, bare_packets: options.bare_packets };
+    let recording = Recording::open(path, reading).with_context(cannot)?;
     let config = &options.database.database_url;
     schema::check(config).await?;
     // The file is its own journal: a place in it is the number of a datagram.
     let journal = if options.once {
-        identity(path, &reading(&options)).with_context(cannot)?
+        identity(path, &deciding(&options)).with_context(cannot)?
     } else {
         rand::random()
     };
@@ -143,13 +146,37 @@ pub async fn replay(
         (read, written)
     });
     let (read, are_written) = joined.await?;
-    let (streams, read) = read.map_err(|_| anyhow!("the reading thread panicked"))?;
+    let Read { streams, contents, ended } =
+        read.map_err(|_| anyhow!("the reading thread panicked"))?;
     let report = file.write(counters.ledger(), &streams)?;
-    read.with_context(|| format!("cannot read all of {}", path.display()))?;
+    let ended = ended.with_context(|| format!("cannot read all of {}", path.display()))?;
     if !are_written {
         bail!("a writer thread panicked");
     }
+    if ended == Ended::AtTheEnd && good_frames(&report.ledger) == 0 {
+        return Err(NoFrames { path: path.clone(), contents, ledger: report.ledger }.into());
+    }
     Ok(report)
+}
+
+/// Nothing in a recording was a frame of this station's.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no good frame in {}: {contents}{}", path.display(), refused(.ledger))]
+struct NoFrames {
+    path: PathBuf,
+    contents: Contents,
+    ledger: Ledger,
+}
+
+fn good_frames(ledger: &Ledger) -> u64 {
+    ledger.accepted + ledger.duplicate + ledger.stale + ledger.idle
+}
+
+/// What was refused, by reason, to go on with after something else.
+fn refused(ledger: &Ledger) -> String {
+    let reasons = ledger.rejected.by_reason().into_iter().filter(|(_, count)| *count > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{count} {reason}")).collect();
+    if reasons.is_empty() { String::new() } else { format!("; refused: {}", reasons.join(", ")) }
 }
 
 /// Another run replays the same file with `--once`: what it has not stored yet it is about to store.
@@ -162,16 +189,28 @@ pub struct AlreadyReplayed {
 
 /// The options that decide which frames of a file come to the writers, and in which chunks. After a
 /// replay with others, places in the file do not tell what is stored.
-fn reading(options: &ReplayOptions) -> String {
-    let ReplayOptions { port, reception, .. } = options;
+fn deciding(options: &ReplayOptions) -> String {
+    let ReplayOptions { port, bare_packets, reception, .. } = options;
     let spacecraft = reception.spacecraft.as_ref().map(|set| {
         let all = (0..=u16::MAX).filter_map(SpacecraftId::new);
         all.filter(|&id| set.contains(id)).map(SpacecraftId::number).collect::<Vec<_>>()
     });
-    format!("{port:?} {spacecraft:?} {} {:?}", reception.max_satellites, reception.allow)
+    let ReceptionOptions { max_satellites, allow, .. } = reception;
+    format!("{port:?} {bare_packets} {spacecraft:?} {max_satellites} {allow:?}")
 }
 
-type Streams = Vec<crate::track::StreamCounts>;
+/// What came of reading a file.
+struct Read {
+    streams: Vec<StreamCounts>,
+    contents: Contents,
+    ended: io::Result<Ended>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    AtTheEnd,
+    Stopped,
+}
 
 fn read(
     mut recording: Recording,
@@ -179,17 +218,17 @@ fn read(
     outlets: &Outlets,
     speed: Option<f64>,
     is_stopped: &AtomicBool,
-) -> (Streams, std::io::Result<()>) {
+) -> Read {
     let mut one = Recorded::default();
     let mut place = 0;
     let mut began = None;
-    let done = loop {
+    let ended = loop {
         if is_stopped.load(Ordering::Relaxed) {
-            break Ok(());
+            break Ok(Ended::Stopped);
         }
         match recording.read(&mut one) {
             Ok(true) => {}
-            Ok(false) => break Ok(()),
+            Ok(false) => break Ok(Ended::AtTheEnd),
             Err(error) => break Err(error),
         }
         if let Some(speed) = speed {
@@ -207,11 +246,14 @@ fn read(
         intake.datagram(&one.octets, one.source, one.time_us);
     };
     intake.finish(one.time_us);
-    if recording.passed_over > 0 {
-        let packets = recording.passed_over;
-        tracing::info!("{packets} packets of the file are no whole UDP datagrams");
+    let contents = recording.contents().clone();
+    if contents.unused() > 0 {
+        tracing::info!("The file holds {contents}");
     }
-    (intake.streams(), done)
+    if let Some(at) = contents.torn_at {
+        tracing::warn!("The file ends within a packet, at octet {at}: what comes before is stored");
+    }
+    Read { streams: intake.streams(), contents, ended }
 }
 
 fn wait_until(due: Instant, is_stopped: &AtomicBool) {

@@ -41,14 +41,11 @@ pub enum Error {
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
     /// There are no tables.
-    #[error(
-        "the database has no OrbitStream tables: run `receiver migrate`, or start with --migrate"
-    )]
+    #[error("the database has no OrbitStream tables: run `receiver migrate`")]
     Missing,
     /// They are of an earlier version.
     #[error(
-        "the schema has version {found}, this receiver needs {CURRENT}: run `receiver migrate`, or \
-         start with --migrate",
+        "the schema has version {found}, this receiver needs {CURRENT}: run `receiver migrate`",
         CURRENT = current()
     )]
     Older {
