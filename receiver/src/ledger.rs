@@ -17,7 +17,9 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::{detect::WatchCounts, journal::Gauges, link::Jump, track::StreamCounts};
+use crate::{
+    detect::WatchCounts, journal::Gauges, link::Jump, rejected::Example, track::StreamCounts,
+};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -66,6 +68,9 @@ pub struct Ledger {
     /// Samples on their way.
     pub pending: u64,
 }
+
+/// Reasons to refuse a frame or a datagram.
+pub const REASONS: usize = Refusal::ALL.len() + 2;
 
 /// Refused frames, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -122,7 +127,7 @@ impl Rejections {
 
     /// Every reason with its count.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
+    pub fn by_reason(&self) -> [(&'static str, u64); REASONS] {
         [
             ("too_short", self.too_short),
             ("length_mismatch", self.length_mismatch),
@@ -304,6 +309,8 @@ pub struct IntakeCounts {
     /// Samples in chunks that have not been sent on yet.
     pub open: u64,
     pub jumps: JumpCounts,
+    /// The last refused frame of each reason, in the order of [`Rejections::by_reason`].
+    pub examples: [Option<Example>; REASONS],
 }
 
 /// Counters that have leapt; no part of the ledger.
@@ -457,6 +464,12 @@ impl Counters {
     #[must_use]
     pub fn jumps(&self) -> JumpCounts {
         hold(&self.intake).jumps
+    }
+
+    /// The last refused frame of each reason, in the order of [`Rejections::by_reason`].
+    #[must_use]
+    pub fn refused_examples(&self) -> [Option<Example>; REASONS] {
+        hold(&self.intake).examples
     }
 
     /// What all writers' detectors have done.

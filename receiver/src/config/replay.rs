@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DatabaseOptions, FileOption, ReceptionOptions};
+use super::{DatabaseOptions, FileOption, LogOptions, ReceptionOptions};
 
 /// Options of `receiver replay`.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +36,10 @@ pub struct ReplayOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub reception: ReceptionOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]
