@@ -9,7 +9,7 @@ use receiver::{
     },
     journal::{
         files::Disk,
-        look::{Looked, look},
+        look::{Looked, is_journal, look},
     },
     ledger::Ledger,
     logging::{self, LogFormat},
@@ -85,8 +85,11 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
         }
     };
     let shown = folder.display();
-    if !folder.is_dir() {
-        bail!("there is no journal in {shown}");
+    if !is_journal(&Disk, &folder) {
+        bail!(
+            "there is no journal in {shown}: give --journal the folder of one, which has files with \
+             names that end in .segment"
+        );
     }
     if action == Action::Drain {
         let database = database_url.context("to drain it takes --database-url")?;

@@ -37,6 +37,7 @@ mod database;
 mod drain;
 mod journaling;
 pub mod listen;
+mod name;
 mod pace;
 mod refusals;
 mod replaying;
