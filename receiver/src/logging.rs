@@ -112,7 +112,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 
 /// Control characters, line and paragraph separators, and what changes the direction of text.
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}')
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}')
 }
 
 /// A place for lines of JSON, whose strings have escapes for C0 control characters already; it adds

@@ -93,7 +93,8 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
     }
     if action == Action::Drain {
         let database = database_url.context("to drain it takes --database-url")?;
-        let ledger = station::drain(&folder, &station, &database, asked_to_stop(log.format)?).await?;
+        let ledger =
+            station::drain(&folder, &station, &database, asked_to_stop(log.format)?).await?;
         println!("{} samples stored, {} wait in {shown}", ledger.committed, ledger.pending);
         return Ok(if ledger.pending > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }

@@ -67,10 +67,7 @@ pub(super) fn open(
 /// Opens the journal of a station that has not named a folder. One that is in use means that another
 /// process stores under the same name in the same database; one that was killed a moment ago may
 /// still have it locked, and is waited for.
-fn open_own(
-    station: &str,
-    open: impl Fn() -> anyhow::Result<Journal>,
-) -> anyhow::Result<Journal> {
+fn open_own(station: &str, open: impl Fn() -> anyhow::Result<Journal>) -> anyhow::Result<Journal> {
     let start = Instant::now();
     loop {
         let error = match open() {

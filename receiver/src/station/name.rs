@@ -33,7 +33,10 @@ impl<'a> NameLock<'a> {
 
     /// Takes the lock, waiting a little: the session of a run that was killed may still end. False if
     /// another station has it.
-    pub(super) async fn take_patiently(&mut self, lookout: &Lookout) -> Result<bool, schema::Error> {
+    pub(super) async fn take_patiently(
+        &mut self,
+        lookout: &Lookout,
+    ) -> Result<bool, schema::Error> {
         let start = Instant::now();
         let mut has_said_so = false;
         loop {
@@ -62,7 +65,9 @@ impl<'a> NameLock<'a> {
 
     /// Takes the lock unless this connection has it, and says so as long as another station does.
     pub(super) async fn keep(&mut self, lookout: &Lookout) -> Result<(), schema::Error> {
-        if !self.is_held && let Some(holder) = self.try_take(lookout).await? {
+        if !self.is_held
+            && let Some(holder) = self.try_take(lookout).await?
+        {
             self.warn(&holder);
         }
         Ok(())

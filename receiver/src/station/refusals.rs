@@ -49,8 +49,7 @@ impl RefusalLog {
         reasons
             .enumerate()
             .filter_map(|(place, ((said, (name, count)), example))| {
-                let is_quiet =
-                    said.at.is_none_or(|at| now.saturating_duration_since(at) >= PERIOD);
+                let is_quiet = said.at.is_none_or(|at| now.saturating_duration_since(at) >= PERIOD);
                 if count == said.count || !is_quiet {
                     return None;
                 }
@@ -169,7 +168,9 @@ fn advice(place: u8) -> &'static str {
     let found = OF_REFUSALS.iter().find(|(refusal, _)| Rejections::place(*refusal) == place);
     match found {
         Some((_, advice)) => advice,
-        None if place == Rejections::NOT_ALLOWED => "If the source is one of yours, add it to --allow",
+        None if place == Rejections::NOT_ALLOWED => {
+            "If the source is one of yours, add it to --allow"
+        }
         None => "If the source may send that much, raise --source-rate",
     }
 }
@@ -223,9 +224,8 @@ mod tests {
         log.lines(&rejected, &[Some(example(octets)); REASONS], now).join("\n")
     }
 
-    const HEAD: [u8; HEADER_OCTETS] = [
-        0x08, 0x66, 0xC0, 0, 0, 61, 0x42, 0x61, 0, 0xFF, 0, 0, 0, 0, 0, 2, 0, 205, 0, 1, 0, 0,
-    ];
+    const HEAD: [u8; HEADER_OCTETS] =
+        [0x08, 0x66, 0xC0, 0, 0, 61, 0x42, 0x61, 0, 0xFF, 0, 0, 0, 0, 0, 2, 0, 205, 0, 1, 0, 0];
 
     #[test]
     fn once_a_minute_and_reason() {
