@@ -239,14 +239,11 @@ local function refusal_of(s, from, octets)
   if apid == IDLE_APID then
     return octets > IDLE_OCTETS_MAX and "bad_layout" or nil
   end
-  if octets < HEADER_OCTETS + CRC_OCTETS or READ.u8(s, from + 15) ~= LAYOUT_VERSION then
-    return "bad_layout"
-  end
   local kind = KINDS[apid]
   if not kind then
     return "unknown_apid"
   end
-  if octets ~= kind.octets then
+  if octets ~= kind.octets or READ.u8(s, from + 15) ~= LAYOUT_VERSION then
     return "bad_layout"
   end
   if READ.u16(s, from + 16) == 0 then

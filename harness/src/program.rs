@@ -2,18 +2,23 @@
 //!
 //! Guarantee: a [`Program`], with everything it has started itself, is killed when it is dropped and
 //! when this process ends in whatever way (see [`crate::watchdog`]). It sits in a process group of
-//! its own, so Ctrl-C reaches only its owner, which then ends its programs in the right order.
+//! its own, so Ctrl-C reaches only its owner, which then ends its programs in the right order. What it
+//! does with signals does not depend on how this process was started: under nohup(1), and in the
+//! background of a shell without job control, signals are ignored, and a program would inherit that.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::watchdog::Watchdog;
 
@@ -48,6 +53,7 @@ impl Program {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        receive_ignored_signals()?;
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
@@ -90,8 +96,13 @@ impl Program {
 
     /// Asks the program to end, as Ctrl-C does.
     pub fn interrupt(&mut self) -> Result<()> {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Sends a signal to the program, if it runs.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended()?.is_none() {
-            kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
+            kill(Pid::from_raw(self.child.id() as i32), signal)?;
         }
         Ok(())
     }
@@ -174,6 +185,27 @@ impl Drop for Program {
     }
 }
 
+/// Handles, by doing nothing, what this process was started to ignore: exec(2) leaves an ignored signal
+/// ignored, and sets one that is handled back to its default.
+pub fn receive_ignored_signals() -> Result<()> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    let done = DONE.get_or_init(|| {
+        let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+        for signal in [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&one| ignores(&status, one)) {
+            flag::register(signal, Arc::default()).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    });
+    done.clone().map_err(|error| anyhow!("cannot handle signals: {error}"))
+}
+
+/// Whether a process with this status, of proc(5), ignores a signal.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// Path of a binary of this workspace that was built together with the running one.
 pub fn sibling(name: &str) -> Result<PathBuf> {
     let exe = env::current_exe().context("cannot find the running program")?;
@@ -221,6 +253,18 @@ mod tests {
         program.interrupt()?;
         program.wait_for_success(Duration::from_secs(10))?;
         assert_eq!(program.log_tail(), "up\nbye");
+        Ok(())
+    }
+
+    /// A shell cannot trap what it inherits as ignored, so this one shows what it was given.
+    #[test]
+    fn inherits_no_ignored_signal() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut program = shell("grep SigIgn /proc/self/status", &folder.path().join("log"))?;
+        program.wait_for_success(Duration::from_secs(10))?;
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            assert!(!ignores(&program.log_tail(), signal), "{}", program.log_tail());
+        }
         Ok(())
     }
 

@@ -329,3 +329,37 @@ fn a_state_that_cannot_be_kept_stops_nothing_that_runs() -> Result<()> {
     assert_eq!(cluster().sql(&database, events)?, "2|1");
     Ok(())
 }
+
+#[test]
+fn a_second_station_of_the_name_leaves_the_events_of_the_first_alone() -> Result<()> {
+    let database = support::database(Tables::Plain)?;
+    let url = writer_url(&database);
+    let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let open = || cluster().sql(&database, "SELECT count(*) FROM anomaly WHERE closed_at IS NULL");
+    let first = Station::start(&url, one.path(), ports(), &[])?;
+    post(&first, 0, &[HOT; 3])?;
+    wait_for("1", open)?;
+    let second = Station::start(&url, two.path(), ports(), &[])?;
+    let log = std::fs::read_to_string(two.path().join("receiver.log"))?;
+    assert!(log.contains("another station with the name GS-01 stores in this database"), "{log}");
+    assert!(log.contains("session ") && log.contains("--station"), "{log}");
+    assert!(second.get("/readyz")?.contains("another station with the name GS-01"));
+    assert!(!first.get("/readyz")?.contains("another station"));
+    assert_eq!(open()?, "1", "it is the first one's");
+    // Once the first has ended, the name is the second one's.
+    first.kill()?;
+    wait_for("ready", || {
+        let ready = second.get("/readyz")?;
+        let is_alone = !ready.contains("another station");
+        Ok(if is_alone { "ready".to_owned() } else { ready })
+    })?;
+    second.stop()?;
+    // A run that is alone closes what it does not know, also at once after a kill.
+    let third = Station::start(&url, two.path(), ports(), &[])?;
+    third.kill()?;
+    let fourth = Station::start(&url, two.path(), ports(), &[])?;
+    assert_eq!(open()?, "0");
+    assert!(!fourth.get("/readyz")?.contains("another station"));
+    fourth.stop()?;
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! The documentation is true where a program can tell: links lead somewhere, `make` targets exist,
-//! and the tables of options are those of the programs.
+//! the tables of options are those of the programs, and no option, column or variable is left out.
+
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -79,37 +81,130 @@ fn every_described_option_exists() -> Result<()> {
     Ok(())
 }
 
-/// Every option of the two programs, and its help in each command that has it.
-fn options() -> Result<BTreeMap<String, Vec<String>>> {
-    let mut options: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (program, arguments) in [
-        ("receiver", &["--help"][..]),
-        ("receiver", &["run", "--help"]),
-        ("receiver", &["migrate", "--help"]),
-        ("receiver", &["journal", "--help"]),
-        ("receiver", &["replay", "--help"]),
-        ("satsim", &["--help"]),
-        ("satsim", &["verify", "--help"]),
-    ] {
-        let output = Command::new(sibling(program)?).args(arguments).output()?;
-        ensure!(output.status.success(), "{program} {arguments:?}");
-        let help = String::from_utf8(output.stdout)?;
-        let mut last = None;
-        for line in help.lines().map(str::trim) {
-            if line.starts_with('-') && !line.starts_with("- ") {
-                let name = names(line, "--").next().with_context(|| line.to_owned())?;
-                let entries = options.entry(name.to_owned()).or_default();
-                entries.push(line.to_owned());
-                last = Some(name.to_owned());
-            } else if let Some(entry) =
-                last.as_ref().and_then(|name| options.get_mut(name)?.last_mut())
-            {
-                // A description that was wrapped.
-                entry.push(' ');
-                entry.push_str(line);
+#[test]
+fn every_option_of_the_tools_is_described() -> Result<()> {
+    let text = prose()?;
+    let mut missing = Vec::new();
+    for (program, arguments) in TOOLS {
+        for option in options_of(program, arguments)?.keys().filter(|name| !is_everywhere(name)) {
+            let is_named =
+                ["`", " ", "\n", "\""].iter().any(|end| text.contains(&format!("--{option}{end}")));
+            if !is_named {
+                missing.push(format!("{program} {} --{option}", arguments.join(" ")));
             }
         }
     }
+    ensure!(missing.is_empty(), "no document describes:\n{}", missing.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_variable_of_make_is_described() -> Result<()> {
+    let (makefile, text) = (read("Makefile")?, prose()?);
+    let variables: Vec<_> =
+        makefile.lines().filter_map(|line| Some(line.split_once(" ?=")?.0)).collect();
+    assert!(variables.contains(&"DEMO_SECONDS"), "{variables:?}");
+    for variable in variables {
+        ensure!(text.contains(&format!("{variable}=")), "no document describes make {variable}=");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_column_is_described() -> Result<()> {
+    let text = prose()?;
+    let database = support::database(support::Tables::Plain)?;
+    let columns = support::cluster().sql(&database, COLUMNS)?;
+    let missing: Vec<_> = columns
+        .lines()
+        .filter(|line| {
+            let (_, column) = line.split_once('|').unwrap_or_default();
+            !["`", ".", "rejected."].iter().any(|mark| {
+                ["`", ",", " ", "("]
+                    .iter()
+                    .any(|end| text.contains(&format!("{mark}{column}{end}")))
+            })
+        })
+        .collect();
+    assert!(columns.lines().count() > 100, "{columns}");
+    ensure!(missing.is_empty(), "no document describes the columns\n{}", missing.join("\n"));
+    Ok(())
+}
+
+/// Tables, and views that are not made of columns of tables in a way that is told of all at once.
+const COLUMNS: &str = "
+    SELECT table_name, column_name
+    FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name !~ '_1[mhd]$' AND table_name NOT LIKE 'refinery%'
+    ORDER BY 1, ordinal_position";
+
+/// Programs of this workspace that measure and judge.
+const TOOLS: [(&str, &[&str]); 12] = [
+    ("soak", &[]),
+    ("detect-eval", &[]),
+    ("chaos", &[]),
+    ("bench-history", &[]),
+    ("bench-receive", &[]),
+    ("bench-dashboards", &[]),
+    ("bench", &["rate"]),
+    ("bench", &["ingest"]),
+    ("bench", &["latency"]),
+    ("bench", &["memory"]),
+    ("bench", &["loss"]),
+    ("bench", &["scale"]),
+];
+
+/// All documents together, but for the changes: they describe nothing.
+fn prose() -> Result<String> {
+    let mut documents = documents()?;
+    documents.retain(|path| path != Path::new("CHANGELOG.md"));
+    documents.iter().map(read).collect()
+}
+
+/// Every option of the two programs, and its help in each command that has it.
+fn options() -> Result<BTreeMap<String, Vec<String>>> {
+    let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (program, arguments) in [
+        ("receiver", &[][..]),
+        ("receiver", &["run"]),
+        ("receiver", &["migrate"]),
+        ("receiver", &["journal"]),
+        ("receiver", &["replay"]),
+        ("satsim", &[]),
+        ("satsim", &["verify"]),
+    ] {
+        for (option, help) in options_of(program, arguments)? {
+            options.entry(option).or_default().extend(help);
+        }
+    }
+    Ok(options)
+}
+
+/// The options of one program, or one of its commands, with their help.
+fn options_of(program: &str, arguments: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut options: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let output = Command::new(sibling(program)?).args(arguments).arg("--help").output()?;
+    ensure!(output.status.success(), "{program} {arguments:?}");
+    let help = String::from_utf8(output.stdout)?;
+    let mut last = None;
+    for indented in help.lines() {
+        let line = indented.trim();
+        if line.starts_with('-') && !line.starts_with("- ") {
+            let name = names(line, "--").next().with_context(|| line.to_owned())?;
+            let entries = options.entry(name.to_owned()).or_default();
+            entries.push(line.to_owned());
+            last = Some(name.to_owned());
+        } else if indented.starts_with(|first: char| !first.is_whitespace()) {
+            // A heading: what stands below it is about no option above.
+            last = None;
+        } else if let Some(entry) = last.as_ref().and_then(|name| options.get_mut(name)?.last_mut())
+        {
+            // A description that was wrapped.
+            entry.push(' ');
+            entry.push_str(line);
+        }
+    }
+    ensure!(!options.is_empty(), "{program} {arguments:?} has no options");
     Ok(options)
 }
 

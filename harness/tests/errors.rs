@@ -185,3 +185,125 @@ fn samples_that_could_not_be_stored_are_said_at_the_end() -> Result<()> {
     assert!(log.contains("1 samples could not be stored"), "{log}");
     Ok(())
 }
+
+/// A station whose receiver was started with these signals ignored, and its log.
+fn start_ignoring(signals: &str, url: &str, folder: &std::path::Path) -> Result<harness::Station> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]);
+    shell.arg(sibling("receiver")?);
+    let mut station = harness::Station::launch_by(shell, url, folder, ports(), &[])?;
+    station.wait_until_ready()?;
+    Ok(station)
+}
+
+#[test]
+fn a_closed_terminal_ends_it_as_sigterm_does_but_not_under_nohup() -> Result<()> {
+    use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+
+    for (signal, word) in [(SIGHUP, "hung up"), (SIGTERM, "terminated"), (SIGINT, "interrupted")] {
+        let mut ground = Ground::start(Tables::Plain, &[])?;
+        assert_eq!(ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
+        ground.station.program().signal(signal)?;
+        ground.station.program().wait_for_success(Duration::from_secs(30))?;
+        assert_eq!(ground.sql("SELECT count(*) FROM telemetry")?, "1", "{word}");
+        let log = std::fs::read_to_string(ground.folder.path().join("receiver.log"))?;
+        assert!(log.contains(&format!("Stopping: {word}")), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains("1 samples stored, 1 came by HTTP"), "{log}");
+    }
+    let url = cluster().url(&database(Tables::Plain)?);
+    let folder = tempfile::tempdir()?;
+    let mut station = start_ignoring("HUP INT", &url, folder.path())?;
+    station.program().signal(SIGHUP)?;
+    // It answers still, after the signal.
+    for _ in 0..5 {
+        assert_eq!(station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // SIGINT is taken all the same.
+    assert_eq!(station.stop()?.json, 5);
+    Ok(())
+}
+
+#[test]
+fn the_log_is_json_when_that_is_wanted_and_names_refused_frames() -> Result<()> {
+    let ground = Ground::start(Tables::Plain, &["--log-format", "json", "--allow", "127.0.0.1"])?;
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    let start = Instant::now();
+    let log = || std::fs::read_to_string(ground.folder.path().join("receiver.log"));
+    while !log()?.contains("refused as too_short") {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", log()?);
+        sender.send_to(b"\x1b[31m", ground.station.target())?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ground.station.post(r#"{"satellite_id": "SAT-01", "temp": 1}"#)?.0, 200);
+    let path = ground.folder.path().join("receiver.log");
+    let kept = tempfile::tempdir()?;
+    std::fs::hard_link(&path, kept.path().join("log"))
+        .or_else(|_| std::fs::copy(&path, kept.path().join("log")).map(drop))?;
+    let port = ground.station.http_address().rsplit(':').next().unwrap_or_default().to_owned();
+    ground.stop()?;
+    let text = std::fs::read_to_string(kept.path().join("log"))?;
+    let mut messages = Vec::new();
+    for line in text.lines() {
+        let event: serde_json::Value = serde_json::from_str(line)?;
+        assert!(event["timestamp"].is_string() && event["level"].is_string(), "{line}");
+        messages.push(event["message"].as_str().unwrap_or_default().to_owned());
+    }
+    for wanted in [&*format!("Listening on port {port}"), "Data received", "Inserted 1 rows"] {
+        assert!(messages.iter().any(|message| message == wanted), "{wanted}: {text}");
+    }
+    let refused: Vec<_> = messages.iter().filter(|one| one.contains("refused as")).collect();
+    // Once a minute, however many come.
+    assert!(refused.len() <= 2, "{refused:?}");
+    assert!(refused[0].contains("the last: 5 octets from 127.0.0.1"), "{refused:?}");
+    assert!(messages.last().is_some_and(|last| last.contains("too_short")), "{text}");
+    Ok(())
+}
+
+#[test]
+fn the_help_lists_the_options_of_run_and_how_to_log() -> Result<()> {
+    let help = |arguments: &[&str]| -> Result<String> {
+        let output = Command::new(sibling("receiver")?).args(arguments).output()?;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let (whole, run) = (help(&["--help"])?, help(&["run", "--help"])?);
+    let options = |text: &str| -> Vec<String> {
+        let words = text
+            .lines()
+            .filter_map(|line| line.trim().split([' ', '=']).find(|word| word.starts_with("--")));
+        words.map(str::to_owned).collect()
+    };
+    for option in options(&run).iter().filter(|option| *option != "--help") {
+        assert!(options(&whole).contains(option), "{option}: {whole}");
+    }
+    for part in ["migrate", "journal", "replay", "ORBITSTREAM_LOG=debug", "--database-url"] {
+        assert!(whole.contains(part), "{part}: {whole}");
+    }
+    assert_eq!(help(&["help"])?, help(&["-h"])?);
+    assert_eq!(help(&["help", "run"])?, run);
+    assert!(run.contains("Usage: receiver run"), "{run}");
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_is_no_journal_is_an_error() -> Result<()> {
+    let url = cluster().url(&database(Tables::Plain)?);
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("notes.txt"), "no segment")?;
+    let file = folder.path().join("notes.txt");
+    for path in [folder.path(), &file, &folder.path().join("nowhere")] {
+        for action in ["ls", "verify", "drain"] {
+            let mut command = Command::new(sibling("receiver")?);
+            command.args(["journal", action, "--journal"]).arg(path);
+            let output = command.env("DATABASE_URL", &url).output()?;
+            let error = String::from_utf8(output.stderr)?;
+            assert_eq!(output.status.code(), Some(1), "{action} {}: {error}", path.display());
+            assert!(error.contains("there is no journal in"), "{error}");
+        }
+    }
+    let entries = std::fs::read_dir(folder.path())?.count();
+    assert_eq!(entries, 1, "nothing was made in it");
+    Ok(())
+}

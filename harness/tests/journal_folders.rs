@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -307,5 +307,64 @@ fn a_journal_that_cannot_be_made_keeps_the_station_from_starting() -> Result<()>
         said.contains("cannot make the journal's folder") && said.contains("--journal"),
         "{said}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_second_receiver_of_one_name_takes_no_other_folder() -> Result<()> {
+    let database = database(Tables::Plain)?;
+    let url = cluster().url(&database);
+    let state = tempfile::tempdir()?;
+    let command = |options: &[&str]| -> Result<Command> {
+        let mut command = Command::new(sibling("receiver")?);
+        let address = |is_udp: bool| {
+            harness::station::free_address(ports().0, |at| {
+                if is_udp { UdpSocket::bind(at).is_ok() } else { TcpListener::bind(at).is_ok() }
+            })
+        };
+        command.args(["run", "--listen", &address(true)?, "--http", &address(false)?]);
+        command.args(options).env("DATABASE_URL", &url).env_remove("STATE_DIRECTORY");
+        command.env("XDG_STATE_HOME", state.path());
+        Ok(command)
+    };
+    let folders = || -> Result<Vec<String>> {
+        let entries = fs::read_dir(state.path().join("orbitstream/journal"))?;
+        let names: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.file_name())).collect();
+        let names: Result<_, std::io::Error> = names;
+        Ok(names?.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    };
+    let log = state.path().join("first.log");
+    let mut first = harness::Program::start(&mut command(&[])?, &log)?;
+    let start = Instant::now();
+    while !fs::read_to_string(&log)?.contains("Listening on port") {
+        first.check_running()?;
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = command(&["--duration", "1s"])?.output()?;
+    let error = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let holder = format!("process {}", first.id());
+    for part in ["the name GS-01 runs here already", &holder, "--station"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(folders()?.len(), 1);
+    // Another name, or a folder of its own, is as good as ever; and so is a start after a kill.
+    assert!(command(&["--duration", "1s", "--station", "GS-02"])?.output()?.status.success());
+    first.kill()?;
+    let output = command(&["--duration", "1s"])?.output()?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(folders()?.len(), 2);
+
+    // What an earlier version has left in another folder is said.
+    let own = folders()?.into_iter().find(|name| name.starts_with("GS-01")).context("a folder")?;
+    let own = state.path().join("orbitstream/journal").join(own);
+    let other = own.with_file_name(format!("{}-2", own.file_name().context("a name")?.display()));
+    copy_folder(&own, &other)?;
+    fs::write(other.join("00000000000000ff.segment"), [0; 4_096])?;
+    let output = command(&["--duration", "1s"])?.output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let drain = format!("receiver journal drain --journal \"{}\"", other.display());
+    assert!(said.contains(&drain), "{said}");
     Ok(())
 }

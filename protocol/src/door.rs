@@ -5,8 +5,8 @@
 //!
 //! A datagram holds whole frames back to back, each delimited by its own length field. Checks come
 //! in a fixed order, and the first that fails names the refusal: length (is there a frame at all,
-//! is as much there as it declares), CRC, and only then what the sender meant: version, layout,
-//! APID, spacecraft, time. A refusal after the CRC is a sender that is wrong: its length is true
+//! is as much there as it declares), CRC, and only then what the sender meant: version, APID, layout,
+//! spacecraft, time. A refusal after the CRC is a sender that is wrong: its length is true
 //! and the next frame follows. A refusal before it is damage: the length is not followed, and the
 //! octets after it are searched for the next frame that passes every check; all between is one
 //! rejected stretch.
@@ -54,12 +54,12 @@ pub enum Refusal {
     /// Packet version, type, secondary header flag or sequence flags.
     #[error("bad_version")]
     BadVersion,
-    /// Layout version, or a declared kind with another size.
-    #[error("bad_layout")]
-    BadLayout,
     /// No declared kind.
     #[error("unknown_apid")]
     UnknownApid,
+    /// Layout version, or a declared kind with another size.
+    #[error("bad_layout")]
+    BadLayout,
     /// Spacecraft 0, or one that the caller does not know.
     #[error("unknown_spacecraft")]
     UnknownSpacecraft,
@@ -75,8 +75,8 @@ impl Refusal {
         Self::LengthMismatch,
         Self::CrcMismatch,
         Self::BadVersion,
-        Self::BadLayout,
         Self::UnknownApid,
+        Self::BadLayout,
         Self::UnknownSpacecraft,
         Self::BadTime,
     ];
@@ -208,14 +208,14 @@ fn check(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> Result<Frame<'_
         };
     }
     let data_end = octets.len() - CRC_OCTETS;
-    let (header, _) =
-        Header::ref_from_prefix(&octets[..data_end]).map_err(|_| Refusal::BadLayout)?;
+    let Ok((header, _)) = Header::ref_from_prefix(&octets[..data_end]) else {
+        return Err(unknown_apid_or_bad_layout(apid));
+    };
     if header.layout() != LAYOUT_VERSION {
-        return Err(Refusal::BadLayout);
+        return Err(unknown_apid_or_bad_layout(apid));
     }
     let Some(body) = Body::view(apid, &octets[HEADER_OCTETS..data_end]) else {
-        let is_declared = kind_of(apid).is_some();
-        return Err(if is_declared { Refusal::BadLayout } else { Refusal::UnknownApid });
+        return Err(unknown_apid_or_bad_layout(apid));
     };
     let spacecraft = SpacecraftId::new(header.spacecraft())
         .filter(|&id| known(id))
@@ -224,6 +224,13 @@ fn check(octets: &[u8], known: impl Fn(SpacecraftId) -> bool) -> Result<Frame<'_
         return Err(Refusal::BadTime);
     }
     Ok(Frame::Telemetry(Telemetry::new(octets, header, spacecraft, body)))
+}
+
+/// Which of two refusals a frame gets that has no known layout: whether the APID is declared comes
+/// first, and a good frame need not be asked for that.
+#[cold]
+fn unknown_apid_or_bad_layout(apid: Apid) -> Refusal {
+    if kind_of(apid).is_some() { Refusal::BadLayout } else { Refusal::UnknownApid }
 }
 
 /// Two headers that pass [`check`] cannot start closer to each other: at every smaller shift a
@@ -340,6 +347,69 @@ mod tests {
             f[9..13].copy_from_slice(&86_400_999_u32.to_be_bytes());
         });
         assert_eq!(items(&leap), ["SAT-01"]);
+    }
+
+    /// What a frame can have wrong, in the order in which it is done to it: octets first, then the
+    /// size, then the checkword is computed, and what is damage comes last.
+    fn faults() -> Vec<(Refusal, fn(&mut Vec<u8>))> {
+        vec![
+            (Refusal::BadVersion, |f| f[0] |= 0x20),
+            (Refusal::BadVersion, |f| f[0] |= 0x10),
+            (Refusal::BadVersion, |f| f[0] &= !0x08),
+            (Refusal::BadVersion, |f| f[2] &= 0x3F),
+            (Refusal::UnknownApid, |f| f[1] = 0x66),
+            (Refusal::BadTime, |f| f[6] = 0x42),
+            (Refusal::BadTime, |f| f[9..13].copy_from_slice(&86_401_000_u32.to_be_bytes())),
+            (Refusal::BadTime, |f| f[13..15].copy_from_slice(&1_000_u16.to_be_bytes())),
+            (Refusal::UnknownSpacecraft, |f| f[16..18].fill(0)),
+            (Refusal::UnknownSpacecraft, |f| f[16..18].copy_from_slice(&1_000_u16.to_be_bytes())),
+            (Refusal::BadLayout, |f| f[15] = 2),
+            (Refusal::BadLayout, |f| f.push(0)),
+            (Refusal::BadLayout, |f| f.truncate(18)),
+            (Refusal::CrcMismatch, |f| *f.last_mut().unwrap() ^= 1),
+            (Refusal::LengthMismatch, |f| f[4] = 0x7F),
+            (Refusal::LengthMismatch, |f| f.truncate(19)),
+            (Refusal::TooShort, |f| f[4..6].fill(0)),
+            (Refusal::TooShort, |f| f.truncate(7)),
+        ]
+    }
+
+    #[test]
+    fn of_two_faults_at_once_the_first_in_the_order_of_the_checks_names_the_refusal() {
+        let mut pairs = 0;
+        for (first, (name, fault)) in faults().into_iter().enumerate() {
+            for (other_name, other) in faults().into_iter().skip(first) {
+                let (is_damage, is_other) = (name.is_damage(), other_name.is_damage());
+                let mut frame = resealed(health(1), |f| {
+                    if !is_damage {
+                        fault(f);
+                    }
+                    if !is_other {
+                        other(f);
+                    }
+                });
+                if is_damage {
+                    fault(&mut frame);
+                }
+                if is_other {
+                    other(&mut frame);
+                }
+                let place = |refusal| Refusal::ALL.iter().position(|&one| one == refusal);
+                let expected = if place(name) <= place(other_name) { name } else { other_name };
+                let mut frames = Datagram::new(&frame);
+                let found = frames.next(|id| id.number() < 1_000);
+                // The same octet twice may be no fault at all.
+                let is_same = name == other_name;
+                match found {
+                    Some(Err(rejected)) => {
+                        assert_eq!(rejected.reason, expected, "{name} and {other_name}");
+                    }
+                    other => assert!(is_same, "{name} and {other_name}: {other:?}"),
+                }
+                pairs += 1;
+            }
+        }
+        assert_eq!(pairs, 18 * 19 / 2);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
     address::{Address, AddressError},
     batch,
     detect::Settings,
+    logging::{DEFAULT_FILTER, LogFilter, LogFormat},
     quarantine_rate,
     socket::Interface,
     source_rate::RATE_MAX,
@@ -265,6 +266,10 @@ pub struct RunOptions {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub log: LogOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub file: FileOption,
 }
 
@@ -293,6 +298,10 @@ pub struct MigrateOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub periods: PeriodOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -376,12 +385,55 @@ pub struct FileOption {
     pub config: Option<PathBuf>,
 }
 
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogOptions {
+    /// What is logged: error, warn, info, debug, trace or off, of all parts or of some, such as `debug`
+    /// or `warn,receiver=info`
+    #[arg(
+        id = "log",
+        long = "log",
+        env = "ORBITSTREAM_LOG",
+        value_name = "FILTER",
+        default_value = DEFAULT_FILTER
+    )]
+    pub filter: LogFilter,
+
+    /// How a line of the log is written, `text` or `json`; colours only on a terminal, and not with NO_COLOR=1
+    #[arg(
+        id = "log_format",
+        long = "log-format",
+        env = "ORBITSTREAM_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub format: LogFormat,
+}
+
+impl Command {
+    /// What is logged, and how.
+    #[must_use]
+    pub fn log(&self) -> &LogOptions {
+        match self {
+            Self::Run(options) => &options.log,
+            Self::Migrate(options) => &options.log,
+            Self::Journal(options) => &options.log,
+            Self::Replay(options) => &options.log,
+        }
+    }
+}
+
 impl Cli {
     /// Reads the command line, the environment and the file that they name. An error is one line
     /// that says what to do; help and version come back as `clap`'s own.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments = with_command(arguments.into_iter().collect());
         let mut command = values::without_empty_variables(Self::command());
+        if is_help(&arguments) {
+            command = with_options_of_run(command);
+        }
         let mut detect = Settings::default();
         if let Some(path) = file::path_in(&arguments) {
             let mut table = file::read(&path).map_err(Error::Wrong)?;
@@ -446,6 +498,27 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.insert(arguments.len().min(1), "run".into());
     }
     arguments
+}
+
+/// Whether the help of the program itself is asked for.
+fn is_help(arguments: &[OsString]) -> bool {
+    let first = arguments.get(1).map(|first| first.to_string_lossy());
+    match first.as_deref() {
+        Some("-h" | "--help") => true,
+        Some("help") => arguments.len() == 2,
+        _ => false,
+    }
+}
+
+/// Adds the options of `run`, which may be left out, to what the program's help shows.
+fn with_options_of_run(command: clap::Command) -> clap::Command {
+    let options: Vec<_> = command
+        .find_subcommand("run")
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .map(|option| option.clone().required(false).help_heading(OPTIONS_OF_RUN))
+        .collect();
+    command.args(options).override_usage(USAGE).after_help(EXAMPLES)
 }
 
 /// `clap`'s message about a command without its usage, on one line.
@@ -514,6 +587,14 @@ fn period(time: &str) -> Result<Duration, String> {
     }
 }
 
+const OPTIONS_OF_RUN: &str = "Options of `run`, which may be left out";
+const USAGE: &str = "receiver [run] [OPTIONS]\n       receiver <COMMAND> [OPTIONS]";
+const EXAMPLES: &str = "Examples of what is logged:
+  ORBITSTREAM_LOG=debug receiver                     much more, also of libraries
+  ORBITSTREAM_LOG=warn receiver                      only warnings and errors
+  ORBITSTREAM_LOG=warn,receiver::http=debug receiver HTTP requests in detail
+  ORBITSTREAM_LOG_FORMAT=json receiver               a JSON object a line
+  NO_COLOR=1 receiver                                no colours";
 const JOURNAL_MIN: u64 = 8 << 20;
 const JOURNAL_SYNC_MIN: Duration = Duration::from_millis(1);
 const JOURNAL_SYNC_MAX: Duration = Duration::from_secs(60);

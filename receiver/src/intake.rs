@@ -13,7 +13,7 @@ use crate::{
     link::{BYTES_PER_LINK, Budget, Jump, Links, Row},
     quarantine_rate::{Dated, QuarantineRate},
     queue::Outlets,
-    rejected::{Rationing, RejectedFrame},
+    rejected::{Example, Rationing, RejectedFrame},
     source_rate::SourceRate,
     spacecraft::SpacecraftSet,
     time_window::TimeWindow,
@@ -409,10 +409,13 @@ impl Intake {
         is_appended
     }
 
-    /// Keeps a refused frame, if this second still permits.
+    /// Keeps a refused frame as its reason's example, and in the database if this second still permits.
     #[cold]
     fn keep(&mut self, reason: u8, source: Option<IpAddr>, octets: &[u8], received_us: i64) {
         self.refused_us = received_us;
+        if let Some(example) = self.counts.examples.get_mut(usize::from(reason)) {
+            *example = Some(Example::new(octets, source));
+        }
         if self.rationing.permits(received_us) {
             let frame = RejectedFrame { reason, source, octets };
             let writer = self.outlets.station_writer();

@@ -41,7 +41,7 @@ pub use apart::Apart;
 pub use append::Appender;
 pub use described::known as known_definitions;
 pub use keep::Keeper;
-pub use open::{Journal, Options, is_in_use, station_of};
+pub use open::{InUse, Journal, Options, is_in_use, station_of};
 pub use read::Reader;
 pub use shared::{Gauges, RunRange};
 

@@ -17,7 +17,9 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::{detect::WatchCounts, journal::Gauges, link::Jump, track::StreamCounts};
+use crate::{
+    detect::WatchCounts, journal::Gauges, link::Jump, rejected::Example, track::StreamCounts,
+};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,6 +69,9 @@ pub struct Ledger {
     pub pending: u64,
 }
 
+/// Reasons to refuse a frame or a datagram.
+pub const REASONS: usize = Refusal::ALL.len() + 2;
+
 /// Refused frames, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // The names are those of `Refusal` and its like.
@@ -90,10 +95,20 @@ impl Rejections {
     /// The place of datagrams from sources that sent too many in [`Self::by_reason`].
     pub const RATE_LIMITED: u8 = Self::NOT_ALLOWED + 1;
 
-    /// The place of a refusal in [`Self::by_reason`].
+    /// The place of a refusal in [`Self::by_reason`]. Refused frames wait in journals with this
+    /// number, so it never changes, whatever the order of the checks.
     #[must_use]
-    pub fn place(reason: Refusal) -> u8 {
-        Refusal::ALL.iter().position(|&other| other == reason).unwrap_or_default() as u8
+    pub const fn place(reason: Refusal) -> u8 {
+        match reason {
+            Refusal::TooShort => 0,
+            Refusal::LengthMismatch => 1,
+            Refusal::CrcMismatch => 2,
+            Refusal::BadVersion => 3,
+            Refusal::BadLayout => 4,
+            Refusal::UnknownApid => 5,
+            Refusal::UnknownSpacecraft => 6,
+            Refusal::BadTime => 7,
+        }
     }
 
     /// Counts one refusal.
@@ -112,7 +127,7 @@ impl Rejections {
 
     /// Every reason with its count.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
+    pub fn by_reason(&self) -> [(&'static str, u64); REASONS] {
         [
             ("too_short", self.too_short),
             ("length_mismatch", self.length_mismatch),
@@ -294,6 +309,8 @@ pub struct IntakeCounts {
     /// Samples in chunks that have not been sent on yet.
     pub open: u64,
     pub jumps: JumpCounts,
+    /// The last refused frame of each reason, in the order of [`Rejections::by_reason`].
+    pub examples: [Option<Example>; REASONS],
 }
 
 /// Counters that have leapt; no part of the ledger.
@@ -447,6 +464,12 @@ impl Counters {
     #[must_use]
     pub fn jumps(&self) -> JumpCounts {
         hold(&self.intake).jumps
+    }
+
+    /// The last refused frame of each reason, in the order of [`Rejections::by_reason`].
+    #[must_use]
+    pub fn refused_examples(&self) -> [Option<Example>; REASONS] {
+        hold(&self.intake).examples
     }
 
     /// What all writers' detectors have done.

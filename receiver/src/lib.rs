@@ -21,6 +21,7 @@
 //! | [`state`] | files that outlive a run | what is in them |
 //! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
+//! | [`signals`], [`logging`] | when to end, and what is said | the station |
 //! | [`ledger`] | puts every counter together | how it came about |
 pub mod address;
 pub mod batch;
@@ -35,6 +36,7 @@ pub mod intake;
 pub mod journal;
 pub mod ledger;
 pub mod link;
+pub mod logging;
 pub mod poison;
 pub mod quarantine_rate;
 pub mod queue;
@@ -42,6 +44,7 @@ pub mod readiness;
 pub mod rejected;
 pub mod replay;
 pub mod shutdown;
+pub mod signals;
 pub mod socket;
 pub mod source_rate;
 pub mod spacecraft;

@@ -1,6 +1,6 @@
 //! `receiver`: reads its options, runs the station, and turns errors into one line.
 
-use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use receiver::{
@@ -9,35 +9,27 @@ use receiver::{
     },
     journal::{
         files::Disk,
-        look::{Looked, look},
+        look::{Looked, is_journal, look},
     },
     ledger::Ledger,
+    logging::{self, LogFormat},
+    signals::EndSignals,
     station::{self, Outcome},
     store::schema,
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let log_filter = std::env::var("ORBITSTREAM_LOG").ok().filter(|filter| !filter.is_empty());
-    let log_filter = log_filter.as_deref().unwrap_or(QUIET);
-    let filter = match log_filter.parse::<EnvFilter>() {
-        Ok(filter) => filter,
-        Err(error) => {
-            return fail(&format!("ORBITSTREAM_LOG: {error}; try ORBITSTREAM_LOG=info"));
-        }
-    };
-    let is_terminal = std::io::stdout().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
-    log.with_target(false).with_ansi(is_terminal).init();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Error::Shown(shown)) => shown.exit(),
         Err(Error::Wrong(line)) => return fail(&line),
     };
+    let log = cli.command.log();
+    logging::start(log.format, &log.filter);
+    let format = log.format;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}")),
+        Err(error) => return fail_as(format, &format!("cannot start: {error}")),
     };
     let done = match cli.command {
         Command::Migrate(options) => runtime.block_on(migrate(*options)),
@@ -48,7 +40,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let failed = fail(&format!("{error:#}"));
+            let failed = fail_as(format, &format!("{error:#}"));
             let is_busy = error.is::<station::AlreadyReplayed>();
             if is_busy { ExitCode::from(TEMPORARY_FAILURE) } else { failed }
         }
@@ -56,34 +48,35 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
-    let stop = asked_to_stop()?;
+    let stop = asked_to_stop(options.log.format)?;
     let Outcome { report, journal } = station::run(options, stop).await?;
-    tracing::info!("{}", station::summary(&report.ledger));
     let pending = report.ledger.pending;
-    match journal {
-        _ if pending == 0 => Ok(ExitCode::SUCCESS),
-        Some(folder) => {
-            let folder = folder.display();
-            tracing::warn!("{pending} samples wait in {folder} and are stored at the next start");
-            Ok(ExitCode::SUCCESS)
-        }
-        None => Ok(fail(&format!("{pending} samples could not be stored within --drain-timeout"))),
+    let summary = station::summary(&report.ledger, journal.as_deref());
+    if pending == 0 {
+        tracing::info!("{summary}");
+    } else {
+        tracing::warn!("{summary}");
     }
+    if pending > 0 && journal.is_none() {
+        bail!("{pending} samples could not be stored within --drain-timeout");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn replay(options: ReplayOptions) -> anyhow::Result<ExitCode> {
-    let report = station::replay(options, asked_to_stop()?).await?;
-    tracing::info!("{}", station::summary(&report.ledger));
+    let stop = asked_to_stop(options.log.format)?;
+    let report = station::replay(options, stop).await?;
+    tracing::info!("{}", station::summary(&report.ledger, None));
     let Ledger { pending, committed, quarantined, .. } = report.ledger;
     println!("{committed} samples stored, {quarantined} set aside");
     if pending > 0 {
-        return Ok(fail(&format!("{pending} samples were not stored; replay the file again")));
+        bail!("{pending} samples were not stored; replay the file again");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
-    let JournalOptions { action, journal, station, database_url, .. } = options;
+    let JournalOptions { action, journal, station, database_url, log, .. } = options;
     let folder = match (journal, &database_url) {
         (Some(folder), _) => folder,
         (None, Some(database)) => station::default_folder(database, &station.name),
@@ -92,12 +85,16 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
         }
     };
     let shown = folder.display();
-    if !folder.is_dir() {
-        bail!("there is no journal in {shown}");
+    if !is_journal(&Disk, &folder) {
+        bail!(
+            "there is no journal in {shown}: give --journal the folder of one, which has files with \
+             names that end in .segment"
+        );
     }
     if action == Action::Drain {
         let database = database_url.context("to drain it takes --database-url")?;
-        let ledger = station::drain(&folder, &station, &database, asked_to_stop()?).await?;
+        let ledger =
+            station::drain(&folder, &station, &database, asked_to_stop(log.format)?).await?;
         println!("{} samples stored, {} wait in {shown}", ledger.committed, ledger.pending);
         return Ok(if ledger.pending > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
@@ -106,41 +103,30 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
     println!("{}", Looked::HEADING);
     looked.iter().for_each(|one| println!("{one}"));
     if action == Action::Verify && damaged > 0 {
-        return Ok(fail(&format!(
-            "{damaged} files of {shown} are damaged, or end within a record"
-        )));
+        bail!("{damaged} files of {shown} are damaged, or end within a record");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ends at a signal; a second one ends the program.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(end_at_once());
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => "interrupted",
-            _ = terminate.recv() => "terminated",
-        }
-    })
+fn asked_to_stop(format: LogFormat) -> std::io::Result<impl Future<Output = &'static str>> {
+    let mut signals = EndSignals::listen()?;
+    tokio::spawn(end_at_once(EndSignals::listen()?, format));
+    Ok(async move { signals.next().await })
 }
 
 /// Ends the program at a second signal: what is not stored by then is lost, and whoever asks twice
 /// wants that. One that comes within a moment is the first one still: timeout(1), for one, sends it
-/// to the program and to its group.
-async fn end_at_once() -> std::io::Result<()> {
-    for pause in [Duration::ZERO, SAME_SIGNAL] {
-        tokio::time::sleep(pause).await;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+/// to the program and to its group, and a terminal that is closed does so, too.
+async fn end_at_once(mut signals: EndSignals, format: LogFormat) {
+    signals.next().await;
+    tokio::time::sleep(SAME_SIGNAL).await;
+    // Not what came meanwhile.
+    if let Ok(mut signals) = EndSignals::listen() {
+        signals.next().await;
+        fail_as(format, "stopped by a second signal, before all was stored");
+        std::process::exit(INTERRUPTED);
     }
-    fail("stopped by a second signal, before all was stored");
-    std::process::exit(INTERRUPTED);
 }
 
 async fn migrate(options: MigrateOptions) -> anyhow::Result<ExitCode> {
@@ -159,11 +145,19 @@ fn fail(line: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// As [`fail`]; whoever reads JSON reads nothing else, so there it is a line of the log.
+fn fail_as(format: LogFormat, line: &str) -> ExitCode {
+    match format {
+        LogFormat::Text => fail(line),
+        LogFormat::Json => {
+            tracing::error!("{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// `EX_TEMPFAIL` of sysexits.h: somebody else is doing it, and it is not known yet how that ends.
 const TEMPORARY_FAILURE: u8 = 75;
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// As a shell has it for a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
-
-/// What is logged unless `ORBITSTREAM_LOG` says otherwise: libraries speak only of trouble.
-const QUIET: &str = "warn,receiver=info";

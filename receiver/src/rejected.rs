@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use protocol::header::HEADER_OCTETS;
+
 /// A refused frame, as it goes into `rejected_frame`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectedFrame<'a> {
@@ -11,6 +13,33 @@ pub struct RejectedFrame<'a> {
     pub source: Option<IpAddr>,
     /// Its octets, or the first of them.
     pub octets: &'a [u8],
+}
+
+/// The last frame that was refused for a reason, as the log shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// How long it was.
+    pub octets: u32,
+    /// Who sent it.
+    pub source: Option<IpAddr>,
+    head: [u8; HEADER_OCTETS],
+}
+
+impl Example {
+    /// Notes what a frame begins with.
+    #[must_use]
+    pub fn new(octets: &[u8], source: Option<IpAddr>) -> Self {
+        let mut head = [0; HEADER_OCTETS];
+        let kept = octets.len().min(HEADER_OCTETS);
+        head[..kept].copy_from_slice(&octets[..kept]);
+        Self { octets: octets.len() as u32, source, head }
+    }
+
+    /// Its header, or as much of it as there was.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head[..HEADER_OCTETS.min(self.octets as usize)]
+    }
 }
 
 /// Lets through so many a second.

@@ -37,14 +37,19 @@ mod database;
 mod drain;
 mod journaling;
 pub mod listen;
+mod name;
 mod pace;
+mod refusals;
 mod replaying;
+mod summary;
 mod watching;
 
 pub use drain::drain;
 pub use journaling::default_folder;
 pub use replaying::{AlreadyReplayed, replay};
+pub use summary::summary;
 
+use refusals::RefusalLog;
 use watching::{Beside, Watching};
 
 /// Runs the station until `stop` ends or `--duration` is over; returns its report. Errors are of
@@ -340,13 +345,15 @@ struct Told {
     /// Jumps of counters, and when they were logged.
     jumps: u64,
     jumps_at: Option<Instant>,
+    refusals: RefusalLog,
 }
 
 /// Says what was stored and found since it was told last, and what was dropped.
 fn tell(counters: &Counters, told: &Mutex<Told>) {
     let (now, found) = (counters.ledger(), counters.detect());
     let mut all_told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    let Told { ledger: told, detect, jumps, jumps_at } = &mut *all_told;
+    let Told { ledger: told, detect, jumps, jumps_at, refusals } = &mut *all_told;
+    refusals.log(counters, Instant::now());
     if now.committed > told.committed {
         tracing::info!("Inserted {} rows", now.committed - told.committed);
     }
@@ -414,25 +421,6 @@ async fn sleep_or_forever(duration: Option<Duration>) {
 #[must_use]
 pub fn default_writers() -> usize {
     thread::available_parallelism().map_or(WRITERS_FALLBACK, usize::from).min(WRITERS_DEFAULT_MAX)
-}
-
-/// The final state in one line.
-#[must_use]
-pub fn summary(ledger: &Ledger) -> String {
-    format!(
-        "{} frames: {} accepted, {} lost, {} duplicate, {} rejected; {} samples committed, \
-         {} pending, {} shed; residuals {} and {}",
-        ledger.frames,
-        ledger.accepted,
-        ledger.lost,
-        ledger.duplicate,
-        ledger.rejected.total(),
-        ledger.committed,
-        ledger.pending,
-        ledger.queue_dropped,
-        ledger.frames_residual(),
-        ledger.samples_residual()
-    )
 }
 
 /// Samples that wait for the writers: some 800,000 frames of 68 octets, 16 s of 50,000 a second.

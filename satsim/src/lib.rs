@@ -4,7 +4,7 @@
 //! [`fault`] (what becomes of them) → [`datagram`] (frames to datagrams) → [`sink`] (the network, a pcap file), driven by
 //! [`flight`] along the [`itinerary`] at the [`schedule`]'s pace. Everything up to the sink is a
 //! function of the [`plan`]: no clock, no I/O, so the same plan makes the same bytes. What was sent is
-//! summed up in the [`report`], its values in [`digest`]s.
+//! summed up in the [`report`], its values in [`digest`]s. [`signals`] end a flight.
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
@@ -22,5 +22,6 @@ pub mod report;
 pub mod satellite;
 pub mod scenario;
 pub mod schedule;
+pub mod signals;
 pub mod sink;
 pub mod verify;

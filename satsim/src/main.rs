@@ -9,9 +9,8 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -28,10 +27,10 @@ use satsim::{
     plan::Plan,
     progress::Progress,
     report::Report,
+    signals,
     sink::{Outlet, Sink as _, SinkError, multicast::Multicast, pcap::Pcap, udp::Udp},
     verify::{self, VerifyOptions},
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Flies a constellation of satellites and sends its telemetry over UDP.
 #[derive(Debug, clap::Parser)]
@@ -74,28 +73,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// A flag that Ctrl-C or SIGTERM sets. A second signal ends the program at once; one that comes
-/// within a moment is the first one still: timeout(1), for one, sends it to the program and to its
-/// group.
-fn listen_for_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let (stop, is_second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, EXIT_KILLED, is_second.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    let stopped = stop.clone();
-    std::thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            std::thread::sleep(SAME_SIGNAL / 10);
-        }
-        std::thread::sleep(SAME_SIGNAL);
-        is_second.store(true, Ordering::Relaxed);
-    });
-    Ok(stop)
-}
-
 fn launch(options: &Options) -> anyhow::Result<()> {
-    let stop = listen_for_signals().context("cannot listen for Ctrl-C")?;
+    let stop = signals::stop_flag().context("cannot listen for Ctrl-C")?;
     let now = Timestamp::now();
     let mut plan = Plan::new(options, now)?;
     let mut outlet = Outlet {
@@ -123,7 +102,15 @@ fn launch(options: &Options) -> anyhow::Result<()> {
         .then(|| Injector::new(plan.origin.seed, constellation.satellites()));
     let mut digests = report.is_some().then(Digests::default);
     let mut progress = Progress::start(plan.frames());
-    let mut watch = |frames| progress.update(frames);
+    let refusals = outlet.udp.as_ref().map(Udp::refusals).unwrap_or_default();
+    let mut has_warned = false;
+    let mut watch = |frames| {
+        if !has_warned && refusals.load(Ordering::Relaxed) > 0 {
+            progress.say(&nobody_listens(&plan));
+            has_warned = true;
+        }
+        progress.update(frames);
+    };
     let made = (injector.as_mut(), digests.as_mut());
     let landed = if outlet.udp.is_some() {
         let clock = WallClock::start();
@@ -133,6 +120,10 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     };
     let took = progress.finish();
     let sent = outlet.frames_sent();
+    let refused = refused(&outlet, &refusals);
+    if refused > 0 && !has_warned {
+        eprintln!("{}", nobody_listens(&plan));
+    }
 
     // A flight that failed half-way still says what it did.
     if let Some((path, file)) = report {
@@ -152,8 +143,12 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     if let Some(pcap) = outlet.pcap {
         pcap.close()?;
     }
+    let refused = match refused {
+        0 => String::new(),
+        times => format!("; refused {} times while nobody listened", HumanCount(times)),
+    };
     println!(
-        "{} frames generated, {} sent in {:.1} s: {} frames/s",
+        "{} frames generated, {} sent in {:.1} s: {} frames/s{refused}",
         HumanCount(constellation.generated()),
         HumanCount(sent),
         took.as_secs_f64(),
@@ -230,6 +225,22 @@ fn announce(plan: &Plan, constellation: &Constellation, options: &Options, now: 
     }
 }
 
+/// How often the target has said that nobody listens, up to the last datagram.
+fn refused(outlet: &Outlet, refusals: &AtomicU64) -> u64 {
+    if let Some(udp) = &outlet.udp {
+        udp.finish();
+    }
+    refusals.load(Ordering::Relaxed)
+}
+
+fn nobody_listens(plan: &Plan) -> String {
+    let target = plan.target.as_ref().map_or("the target", |target| &*target.authority);
+    format!(
+        "WARN: nobody listens on {target} (port unreachable): start a receiver there, or give \
+         another --target; sending goes on"
+    )
+}
+
 fn report_failed(path: &Path) -> String {
     format!("cannot write {}, give --report another place", path.display())
 }
@@ -240,8 +251,5 @@ fn one_line(error: &str) -> String {
 }
 
 const EXIT_USAGE: u8 = 2;
-/// What shells report for Ctrl-C.
-const EXIT_KILLED: i32 = 130;
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// How far ahead a station believes a frame by default.
 const STATION_AHEAD_US: i64 = 300_000_000;

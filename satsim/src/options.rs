@@ -56,9 +56,10 @@ pub struct Options {
           value_parser = clap::value_parser!(u16).range(1..=FRAMES_PER_DATAGRAM_MAX as i64))]
     pub frames_per_datagram: Option<u16>,
 
-    /// Simulated time at the start, such as 2026-01-01T00:00:00Z [default: now]
+    /// Simulated time at the start, such as 2026-01-01T00:00:00Z, or now. Where the satellites are
+    /// depends on it alone, so that a later start continues their orbits [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub start: Option<Timestamp>,
+    pub start: Option<Start>,
 
     /// Simulated seconds per second [default: 1]
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -99,6 +100,26 @@ pub struct Options {
     /// What is done to the frames.
     #[command(flatten)]
     pub faults: FaultOptions,
+}
+
+/// Simulated time at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// That of the clock.
+    #[default]
+    Now,
+    /// This one.
+    At(Timestamp),
+}
+
+impl Start {
+    /// The moment, when it is `now`.
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Now => now,
+            Self::At(moment) => moment,
+        }
+    }
 }
 
 /// Where to send, not yet resolved.
@@ -147,9 +168,13 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn moment(text: &str) -> Result<Timestamp, &'static str> {
+pub(crate) fn moment(text: &str) -> Result<Start, &'static str> {
+    if text == "now" {
+        return Ok(Start::Now);
+    }
     let time = rfc3339::unix_us(text).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
-    time.ok_or("expected an RFC 3339 time, such as 2026-01-01T00:00:00Z")
+    let start = time.map(Start::At);
+    start.ok_or("expected an RFC 3339 time, such as 2026-01-01T00:00:00Z, or now")
 }
 
 /// Makes an empty environment variable the same as none, for all options of a command.

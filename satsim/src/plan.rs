@@ -95,11 +95,11 @@ impl Plan {
         if !is_sending && !has_end {
             return Err(PlanError::EndlessFile);
         }
-        let start_unix_us = options.start.unwrap_or(now).as_microsecond();
+        let start_unix_us = options.start.unwrap_or_default().at(now).as_microsecond();
         if !(0..END_UNIX_US).contains(&start_unix_us) {
             return Err(PlanError::Start);
         }
-        let orbits = orbits::orbits(options, start_unix_us)?;
+        let orbits = orbits::orbits(options)?;
         let (satellites, room_us) = (orbits.len(), END_UNIX_US - start_unix_us);
         let itinerary = match scenario {
             Some(scenario) => phases::of_scenario(scenario, options, satellites, room_us)?,
@@ -178,6 +178,9 @@ mod tests {
         assert_eq!(plan.frames(), None);
         assert_eq!(plan.origin.start_unix_us, now().as_microsecond());
         assert_eq!(i64::from(plan.origin.boot_count), now().as_second() % 65_536);
+        let at_now =
+            super::Plan::new(&Options::parse_from(["satsim", "--start", "now"]), now()).unwrap();
+        assert_eq!(at_now.origin.start_unix_us, now().as_microsecond());
         let Pace::Scheduled { schedule, .. } = plan.itinerary.phases()[0].pace else {
             panic!("not scheduled");
         };

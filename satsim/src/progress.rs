@@ -39,6 +39,14 @@ impl Progress {
         }
     }
 
+    /// Prints a line, above the bar if there is one.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
     /// Ends the bar and returns how long it all took.
     pub fn finish(self) -> Duration {
         if let Some(bar) = self.bar {

@@ -15,7 +15,7 @@ pub mod radio;
 pub mod readings;
 pub mod thermal;
 
-use crate::orbit::{Motion, NotAnOrbit, Orbit, Vector, dot, earth, sun};
+use crate::orbit::{Motion, NotAnOrbit, Orbit, Vector, dot, earth, sun, walker};
 use activity::Habits;
 use knot::Knot;
 use noise::Noise;
@@ -46,7 +46,8 @@ impl Satellite {
     ) -> Result<Self, NotAnOrbit> {
         let habits = Habits::of(seed, number);
         let motion = orbit.at(start_unix_us)?;
-        let knot = Knot::warmed_up(&orbit, motion, start_unix_us, 0.0, &habits);
+        let lived_s = lived_s(start_unix_us);
+        let knot = Knot::warmed_up(&orbit, motion, start_unix_us, lived_s, &habits);
         let mut satellite =
             Self { orbit, start_unix_us, habits, from: knot, to: knot, to_number: 0 };
         satellite.step();
@@ -96,10 +97,10 @@ impl Satellite {
     pub fn attitude(&mut self, offset_us: i64, noise: &mut Noise) -> AttitudeReadings {
         let fraction = self.seek(offset_us);
         let motion = Motion::between(&self.from.motion, &self.to.motion, KNOT_S, fraction);
-        let elapsed_s = offset_us as f64 / 1e6;
+        let lived_s = lived_s(self.start_unix_us + offset_us);
         let jitter = noise.normals(attitude::rate_noise_deg_s(self.from.activity.mode));
-        let rates = attitude::rates_deg_s(&motion, elapsed_s, &self.habits);
-        let wheels = attitude::wheels_rpm(elapsed_s, &self.habits);
+        let rates = attitude::rates_deg_s(&motion, lived_s, &self.habits);
+        let wheels = attitude::wheels_rpm(lived_s, &self.habits);
         AttitudeReadings {
             quaternion: attitude::between(self.from.attitude, self.to.attitude, fraction),
             rates_deg_s: core::array::from_fn(|axis| rates[axis] + jitter[axis]),
@@ -125,8 +126,7 @@ impl Satellite {
         let offset_us = number * KNOT_US;
         let unix_us = self.start_unix_us + offset_us;
         let motion = self.orbit.at(unix_us).unwrap_or(self.to.motion);
-        let elapsed_s = offset_us as f64 / 1e6;
-        self.to = Knot::warmed_up(&self.orbit, motion, unix_us, elapsed_s, &self.habits);
+        self.to = Knot::warmed_up(&self.orbit, motion, unix_us, lived_s(unix_us), &self.habits);
         // A reading at this very knot takes nothing from before it.
         self.from = self.to;
     }
@@ -136,10 +136,15 @@ impl Satellite {
         let offset_us = self.to_number * KNOT_US;
         let unix_us = self.start_unix_us + offset_us;
         let motion = self.orbit.at(unix_us).unwrap_or(self.to.motion);
-        let elapsed_s = offset_us as f64 / 1e6;
         self.from = self.to;
-        self.to = self.from.next(motion, unix_us, elapsed_s, KNOT_US, &self.habits);
+        self.to = self.from.next(motion, unix_us, lived_s(unix_us), KNOT_US, &self.habits);
     }
+}
+
+/// Seconds since the epoch of all constellations: what a satellite does by the clock, such as its
+/// payload's turns, goes on from one flight to the next as its orbit does.
+fn lived_s(unix_us: i64) -> f64 {
+    (unix_us - walker::EPOCH_UNIX_US) as f64 / 1e6
 }
 
 /// Simulated time between two knots, µs: short against everything that changes, long enough that

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{net::UdpSocket, process::Stdio, thread, time::Duration};
+use std::{net::UdpSocket, process::Stdio, sync::Arc, thread, time::Duration};
 
 use protocol::{Body, Datagram, Frame};
 use support::{datagrams, receive, report, run, satsim, succeed};
@@ -16,7 +16,12 @@ fn unlimited_sends_the_count_with_nobody_listening() {
     let folder = tempfile::tempdir().unwrap();
     let truth = folder.path().join("r");
     let options = format!("--target {target} --unlimited --count 100003");
-    succeed(&format!("{options} --report {}", truth.display()));
+    let output = succeed(&format!("{options} --report {}", truth.display()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("WARN: nobody listens on").count(), 1, "{said}");
+    assert!(said.contains(&target.to_string()) && said.contains("--target"), "{said}");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("100,003 sent") && summary.contains("; refused "), "{summary}");
     assert_eq!(report(&truth)["generated"], 100_003);
     assert_eq!(report(&truth)["sent"], 100_003);
 }
@@ -25,7 +30,9 @@ fn unlimited_sends_the_count_with_nobody_listening() {
 fn a_signal_ends_it_with_a_report() {
     use nix::{sys::signal, unistd::Pid};
 
-    for signal in [signal::SIGINT, signal::SIGTERM] {
+    // What is ignored here would be ignored there, and what is handled is not.
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
+    for signal in [signal::SIGINT, signal::SIGTERM, signal::SIGHUP] {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let target = socket.local_addr().unwrap();
         let station = receive(socket);

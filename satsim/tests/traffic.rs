@@ -134,3 +134,47 @@ fn what_is_sent_is_what_the_file_says() {
         );
     }
 }
+
+/// Where each satellite is depends on the simulated time alone, not on when a flight began.
+#[test]
+fn a_later_flight_goes_on_where_the_fleet_is_by_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p");
+    let places = |start: &str, rest: &str| {
+        let fixed = "--satellites 3 --rate 1 --boot 7 --seed 3";
+        succeed(&format!("--pcap {} --start {start} {fixed} {rest}", path.display()));
+        let mut places: BTreeMap<(String, i64), [f64; 3]> = BTreeMap::new();
+        for (_, datagram) in datagrams(&path) {
+            let Some(Ok(Frame::Telemetry(frame))) = Datagram::new(&datagram).next(|_| true) else {
+                panic!("refused");
+            };
+            if let protocol::Body::Health(health) = frame.body() {
+                let key = (frame.spacecraft().to_string(), frame.time().unix_us());
+                let [latitude, longitude] = [health.latitude(), health.longitude()];
+                places.insert(key, [latitude, longitude, 0].map(|raw| f64::from(raw) * 1e-7));
+            }
+        }
+        places
+    };
+    // A minute, and the same minute's end by itself; then half a year later than the epoch.
+    for (start, later) in [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"),
+        ("2026-06-01T12:00:00Z", "2026-06-01T12:01:00Z"),
+        ("1999-12-31T23:59:30Z", "2000-01-01T00:00:30Z"),
+    ] {
+        let (whole, end) = (places(start, "--duration 90s"), places(later, "--duration 30s"));
+        let mut compared = 0;
+        for (key, place) in &end {
+            let Some(before) = whole.get(key) else { continue };
+            compared += 1;
+            for (a, b) in place.iter().zip(before) {
+                // A metre is 1e-5 degrees.
+                assert!((a - b).abs() < 2e-5, "{key:?}: {place:?} {before:?}");
+            }
+        }
+        assert!(compared > 60, "{start}: {compared}");
+        let first = &whole.iter().next().unwrap().1[..2];
+        let later = &end.iter().next().unwrap().1[..2];
+        assert!(first.iter().zip(later).any(|(a, b)| (a - b).abs() > 1.0), "it has moved");
+    }
+}

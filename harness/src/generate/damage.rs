@@ -9,7 +9,7 @@ use super::corpus::frames;
 /// All of them; the same every time.
 #[must_use]
 pub fn datagrams() -> Vec<Vec<u8>> {
-    [damaged(), wrong(), costly()].concat()
+    [damaged(), wrong(), wrong_twice(), costly()].concat()
 }
 
 /// Good frames with every octet of the first changed once, with every length, and junk between.
@@ -59,6 +59,33 @@ fn wrong() -> Vec<Vec<u8>> {
         let mut idle = vec![0; usize::from(octets)];
         idle[..4].copy_from_slice(&[0x07, 0xFF, 0xC0, 0x00]);
         add(&idle, 4, &(octets - 7).to_be_bytes());
+    }
+    datagrams
+}
+
+/// Frames with a right CRC and two things wrong with each: the first in the order of the checks names
+/// the refusal.
+fn wrong_twice() -> Vec<Vec<u8>> {
+    let good = frames(23, 0);
+    let changes: [fn(&mut Vec<u8>); 7] = [
+        |frame| frame[0] |= 0x20,
+        |frame| frame[1] = 0x66,
+        |frame| frame[6] = 0x42,
+        |frame| frame[15] = 2,
+        |frame| frame[16..18].fill(0),
+        |frame| frame.truncate(20),
+        |frame| frame.extend([0; 4]),
+    ];
+    let mut datagrams = Vec::new();
+    for (place, first) in changes.iter().enumerate() {
+        for second in &changes[place + 1..] {
+            let mut frame = good[0].clone();
+            first(&mut frame);
+            second(&mut frame);
+            let length = (frame.len() as u16 - 7).to_be_bytes();
+            frame[4..6].copy_from_slice(&length);
+            datagrams.push([&sealed(frame), &good[1][..]].concat());
+        }
     }
     datagrams
 }

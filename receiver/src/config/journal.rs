@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{FileOption, StationOptions};
+use super::{FileOption, LogOptions, StationOptions};
 
 /// Options of `receiver journal`.
 #[derive(Clone, Debug, Args)]
@@ -30,6 +30,10 @@ pub struct JournalOptions {
         value_parser = super::database_url
     )]
     pub database_url: Option<crate::address::Address>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DatabaseOptions, FileOption, ReceptionOptions, values};
+use super::{DatabaseOptions, FileOption, LogOptions, ReceptionOptions, values};
 
 /// Options of `receiver replay`.
 #[derive(Clone, Debug, Args)]
@@ -46,6 +46,10 @@ pub struct ReplayOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub reception: ReceptionOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -8,6 +8,7 @@ use std::{
 use super::{
     apart,
     files::{Files, Octets},
+    open::LOCK,
     record::{SEGMENT_HEAD_OCTETS, SegmentHead},
     walk::Walk,
 };
@@ -78,6 +79,22 @@ pub fn look(files: &dyn Files, folder: &Path) -> io::Result<Vec<Looked>> {
     paths.retain(|path| apart::is_segment(path));
     paths.sort();
     Ok(paths.into_iter().map(|path| look_at(files, path)).collect())
+}
+
+/// Whether a folder is a journal's: it has a segment, or the lock of a station that has used it.
+#[must_use]
+pub fn is_journal(files: &dyn Files, folder: &Path) -> bool {
+    let paths = files.list(folder).unwrap_or_default();
+    let is_lock = |path: &Path| path.file_name().is_some_and(|name| name == LOCK);
+    paths.iter().any(|path| apart::is_segment(path) || is_lock(path))
+}
+
+/// Whether a folder has a segment with more than a header.
+#[must_use]
+pub fn may_hold_samples(files: &dyn Files, folder: &Path) -> bool {
+    let paths = super::segments_in(files, folder).unwrap_or_default();
+    let length = |path: &PathBuf| files.open(path).and_then(|file| file.length()).unwrap_or(0);
+    paths.iter().any(|path| length(path) > SEGMENT_HEAD_OCTETS as u64)
 }
 
 fn look_at(files: &dyn Files, path: PathBuf) -> Looked {

@@ -5,13 +5,13 @@ use std::{
     collections::VecDeque,
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
@@ -415,6 +415,31 @@ pub fn is_in_use(folder: &Path) -> bool {
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
+/// A folder is locked by a station that runs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the journal {} is in use by another station{}; choose another --journal",
+    folder.display(),
+    holder.map_or_else(String::new, |holder| format!(", process {holder}"))
+)]
+pub struct InUse {
+    /// Which folder.
+    pub folder: PathBuf,
+    /// The process that has locked it, if it could say so.
+    pub holder: Option<u32>,
+}
+
+impl InUse {
+    fn of(folder: &Path, lock: &Path) -> Self {
+        let holder = state::open_lock_read_only(lock).ok().and_then(|lock| {
+            let mut id = [0; 16];
+            let octets = lock.read_at(&mut id, 0).ok()?;
+            str::from_utf8(&id[..octets]).ok()?.trim().parse().ok()
+        });
+        Self { folder: folder.to_owned(), holder }
+    }
+}
+
 /// The folder is this station's own as long as this lives.
 #[derive(Clone, Debug)]
 pub(super) struct FolderLock(Arc<Mutex<File>>);
@@ -430,10 +455,13 @@ impl FolderLock {
             format!("cannot write to the journal's folder {shown}; choose another --journal FOLDER")
         })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self(Arc::new(Mutex::new(lock)))),
-            Err(TryLockError::WouldBlock) => {
-                bail!("the journal {shown} is in use by another station; choose another --journal")
+            Ok(()) => {
+                // For whoever finds it locked; on a disk that is read-only they do without.
+                let id = format!("{}\n", std::process::id());
+                let _noted = lock.set_len(0).and_then(|()| lock.write_all_at(id.as_bytes(), 0));
+                Ok(Self(Arc::new(Mutex::new(lock))))
             }
+            Err(TryLockError::WouldBlock) => Err(InUse::of(folder, &path).into()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("cannot lock the journal {shown}"))
             }
@@ -458,4 +486,4 @@ impl FolderLock {
     }
 }
 
-const LOCK: &str = "journal.lock";
+pub(super) const LOCK: &str = "journal.lock";

@@ -8,14 +8,14 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::tell_extension;
+use super::{name::NameLock, tell_extension};
 use crate::{
     address::Address,
     config::RunOptions,
     ledger::Counters,
     readiness::{Progress, Readiness},
     store::{
-        self, anomalies,
+        self,
         schema::{self, Lookout},
     },
 };
@@ -35,21 +35,27 @@ pub(super) struct Seen {
 /// earlier run has left open, and that are not known, are closed first.
 pub(super) async fn attend(options: RunOptions, seen: Seen) {
     let Seen { known_events, counters, readiness } = seen;
-    prepare_at_last(&options, &known_events, &readiness).await;
-    let probed = probe_for_ever(&options.database.database_url, &readiness);
+    let mut name = NameLock::new(&options.reception.station.name, &readiness);
+    let lookout = prepare_at_last(&options, &known_events, &readiness, &mut name).await;
+    let probed = probe_for_ever(&options.database.database_url, &readiness, lookout, name);
     let watched = watch_progress(options.batch_age, &counters, &readiness);
     tokio::join!(probed, watched);
 }
 
-async fn prepare_at_last(options: &RunOptions, known: &[i64], readiness: &Readiness) {
+async fn prepare_at_last(
+    options: &RunOptions,
+    known: &[i64],
+    readiness: &Readiness,
+    name: &mut NameLock<'_>,
+) -> Lookout {
     let mut backoff = BACKOFF_MIN;
     let mut told = String::new();
     loop {
-        match prepare(options, known).await {
-            Ok(has_timescaledb) => {
+        match prepare(options, known, name).await {
+            Ok((has_timescaledb, lookout)) => {
                 tell_extension(has_timescaledb);
                 readiness.set_checked();
-                return;
+                return lookout;
             }
             Err(error) => {
                 let cause = error.to_string();
@@ -65,19 +71,28 @@ async fn prepare_at_last(options: &RunOptions, known: &[i64], readiness: &Readin
     }
 }
 
-async fn probe_for_ever(config: &Address, readiness: &Readiness) {
-    let mut lookout = None;
+async fn probe_for_ever(
+    config: &Address,
+    readiness: &Readiness,
+    lookout: Lookout,
+    mut name: NameLock<'_>,
+) {
+    let mut lookout = Some(lookout);
     loop {
         tokio::time::sleep(WATCH_PERIOD).await;
-        let looked = look(config, &mut lookout);
+        let looked = look(config, &mut lookout, &mut name);
         let looked = timeout(TIMEOUT, looked).await.unwrap_or(Err(schema::Error::Silent));
         readiness.set(looked.err().as_ref().map(reason));
     }
 }
 
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes
-/// client and server many times as much.
-async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema::Error> {
+/// client and server many times as much. It also has the lock of the station's name.
+async fn look(
+    config: &Address,
+    kept: &mut Option<Lookout>,
+    name: &mut NameLock<'_>,
+) -> Result<(), schema::Error> {
     let (lookout, checked) = match kept.take() {
         Some(lookout) => {
             let checked = timeout(KEPT_TIMEOUT, lookout.check()).await;
@@ -91,11 +106,15 @@ async fn look(config: &Address, kept: &mut Option<Lookout>) -> Result<(), schema
         }
         (lookout, _) => {
             drop(lookout);
+            name.connected_again();
             let lookout = Lookout::connect(config).await?;
             let checked = lookout.check().await;
             (lookout, checked)
         }
     };
+    if checked.is_ok() {
+        name.keep(&lookout).await?;
+    }
     *kept = Some(lookout);
     checked
 }
@@ -129,22 +148,20 @@ pub(super) async fn refuse_newer(config: &Address) -> Result<(), schema::Error> 
     }
 }
 
-/// Whether the tables, which can be written to now, are hypertables.
-async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Error> {
+/// Whether the tables, which can be written to now, are hypertables; and the connection that has the
+/// lock of the station's name. Events that an earlier run has left open are closed, unless another
+/// station has that name: then they may be its own.
+async fn prepare(
+    options: &RunOptions,
+    known: &[i64],
+    name: &mut NameLock<'_>,
+) -> Result<(bool, Lookout), schema::Error> {
     let config = &options.database.database_url;
+    let station = &options.reception.station.name;
     if options.migrate {
         schema::migrate(&options.database, &options.periods).await?;
     }
-    let checked = timeout(TIMEOUT, schema::check(config)).await;
-    let has_timescaledb = checked.map_err(|_| schema::Error::Silent)??;
-    let closed =
-        timeout(TIMEOUT, anomalies::close_unknown(config, &options.reception.station.name, known))
-            .await;
-    let closed = closed.map_err(|_| schema::Error::Silent)??;
-    if closed > 0 {
-        tracing::info!("{closed} anomalies of an earlier run are closed");
-    }
-    let station = &options.reception.station.name;
+    let has_timescaledb = in_time(schema::check(config)).await?;
     let forgotten = timeout(TIMEOUT, store::forget_batches(config, station)).await;
     match forgotten.map_err(|_| store::Error::Silent).flatten() {
         Ok(0) => {}
@@ -152,7 +169,21 @@ async fn prepare(options: &RunOptions, known: &[i64]) -> Result<bool, schema::Er
         // Nothing depends on it.
         Err(error) => tracing::warn!("ingest_batch keeps rows of runs long ago: {error}"),
     }
-    Ok(has_timescaledb)
+    name.connected_again();
+    let lookout = in_time(Lookout::connect(config)).await?;
+    if in_time(name.take_patiently(&lookout)).await? {
+        let closed = in_time(lookout.close_unknown(station, known)).await?;
+        if closed > 0 {
+            tracing::info!("{closed} anomalies of an earlier run are closed");
+        }
+    }
+    Ok((has_timescaledb, lookout))
+}
+
+async fn in_time<T>(
+    step: impl Future<Output = Result<T, schema::Error>>,
+) -> Result<T, schema::Error> {
+    timeout(TIMEOUT, step).await.map_err(|_| schema::Error::Silent)?
 }
 
 /// What `/readyz` says: the server's own words, if it has said anything.

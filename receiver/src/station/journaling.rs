@@ -6,9 +6,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
+use anyhow::bail;
 use crc::{CRC_64_XZ, Crc};
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     config::{JournalChoice, RunOptions},
     definitions::Definitions,
     intake::Intake,
-    journal::{self, Apart, Gauges, Journal, Options, files::Disk},
+    journal::{self, Apart, Gauges, InUse, Journal, Options, files::Disk, look},
     readiness::Readiness,
     socket::now_us,
     store::{self, Identity},
@@ -50,19 +52,9 @@ pub(super) fn open(
                 (&options.database.database_url, &options.reception.station.name);
             let folder = default_folder(database, station);
             take_over(&earlier_default_folder(database, station), &folder, station);
-            // Two stations of one name may run side by side as long as nobody chose a folder.
-            let others = (2..=DEFAULTS_MAX).map(|number| {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                folder.with_file_name(format!("{name}-{number}"))
-            });
-            let mut last = open(folder.clone());
-            for other in others {
-                if last.is_ok() {
-                    break;
-                }
-                last = open(other);
-            }
-            last.map(Some)
+            let journal = open_own(station, || open(folder.clone()))?;
+            tell_of_others(&folder, station);
+            Ok(Some(journal))
         }
     }
     .inspect(|journal| {
@@ -70,6 +62,45 @@ pub(super) fn open(
             tracing::warn!("{apart}");
         }
     })
+}
+
+/// Opens the journal of a station that has not named a folder. One that is in use means that another
+/// process stores under the same name in the same database; one that was killed a moment ago may
+/// still have it locked, and is waited for.
+fn open_own(station: &str, open: impl Fn() -> anyhow::Result<Journal>) -> anyhow::Result<Journal> {
+    let start = Instant::now();
+    loop {
+        let error = match open() {
+            Ok(journal) => return Ok(journal),
+            Err(error) => error,
+        };
+        let Some(InUse { folder, holder }) = error.downcast_ref() else { return Err(error) };
+        let holder = holder.map_or_else(String::new, |holder| format!(", process {holder}"));
+        if start.elapsed() < FOLDER_WAIT {
+            thread::sleep(FOLDER_WAIT / 20);
+            continue;
+        }
+        bail!(
+            "a receiver with the name {station} runs here already{holder}, and stores in the same \
+             database: stop it, or give this one another --station; its journal is {}",
+            folder.display()
+        );
+    }
+}
+
+/// Says what waits in journals that earlier versions made for further stations of one name.
+fn tell_of_others(folder: &Path, station: &str) {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    for number in 2..=DEFAULTS_MAX {
+        let other = folder.with_file_name(format!("{name}-{number}"));
+        if !journal::is_in_use(&other) && look::may_hold_samples(&Disk, &other) {
+            let shown = other.display();
+            tracing::warn!(
+                "the journal {shown} of another receiver with the name {station} may hold samples \
+                 that are not stored: `receiver journal drain --journal \"{shown}\"` stores them"
+            );
+        }
+    }
 }
 
 /// Keeps warnings in `/readyz` for as long as the journal cannot be written, and as segments of
@@ -183,8 +214,10 @@ fn folder_of(address: &Address, name: &str) -> PathBuf {
 
 const NAME_CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
 const NAME: &str = "orbitstream";
-/// Stations of one name, for one database, that may run without saying where their journals are.
+/// Stations of one name, for one database, for which earlier versions made journals.
 const DEFAULTS_MAX: u32 = 16;
+/// Longer than a process that was killed takes to end.
+const FOLDER_WAIT: Duration = Duration::from_secs(2);
 /// How long a database is asked whether it knows the journal, before the station goes on without.
 /// How often the journal is checked for something to warn of.
 const WARNING_PERIOD: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use protocol::SpacecraftId;
 
-use super::{QUEUE_OCTETS, ReportFile, start, start_writers};
+use super::{QUEUE_OCTETS, ReportFile, refusals::RefusalLog, start, start_writers};
 use crate::{
     batch::{self, Form, Limits},
     config::{ReceptionOptions, ReplayOptions},
@@ -148,6 +148,7 @@ pub async fn replay(
     let (read, are_written) = joined.await?;
     let Read { streams, contents, ended } =
         read.map_err(|_| anyhow!("the reading thread panicked"))?;
+    RefusalLog::default().log(&counters, Instant::now());
     let report = file.write(counters.ledger(), &streams)?;
     let ended = ended.with_context(|| format!("cannot read all of {}", path.display()))?;
     if !are_written {

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio_postgres::{Error, Statement, Transaction, error::DbError};
+use tokio_postgres::{Client, Error, Statement, Transaction, error::DbError};
 
-use super::{connection::connect, tables_of};
-use crate::{address::Address, detect::Event};
+use super::tables_of;
+use crate::detect::Event;
 
 /// Stores events as they are now; returns how many of them the server refuses.
 pub(super) async fn store(
@@ -99,18 +99,14 @@ async fn upsert(
 }
 
 /// Closes what an earlier run of this station has left open, but for the events in `known`; returns
-/// how many those were. To be done before this run has stored any.
-pub async fn close_unknown(
-    config: &Address,
+/// how many those were.
+pub(super) async fn close_unknown(
+    client: &Client,
     station: &str,
     known: &[i64],
 ) -> Result<u64, super::Error> {
-    let (client, connection) = connect(config).await?;
-    let close = tables_of(&client).await?.qualify(CLOSE);
-    let closed = client.execute(&close, &[&station, &known]).await;
-    drop(client);
-    connection.close().await;
-    Ok(closed?)
+    let close = tables_of(client).await?.qualify(CLOSE);
+    Ok(client.execute(&close, &[&station, &known]).await?)
 }
 
 /// A moment in µs since 1970.

@@ -1,4 +1,4 @@
-//! A lock of the database for one run at a time: held by a session of its own, so that it goes with
+//! Locks of the database for one run at a time, and for one station of a name: held by a session of its own, so that it goes with
 //! the process that holds it, wherever that is. When its machine is gone without a word, the server
 //! notices that within half a minute.
 
@@ -32,16 +32,42 @@ impl RunLock {
         let (client, connection) = connect_writer(address).await?;
         client.batch_execute(NOTICE_A_LOST_HOLDER).await?;
         let name = format!("orbitstream replay {} {}", who.journal, who.station);
-        let taken: bool = client.query_one(TAKE, &[&name]).await?.get(0);
-        if taken {
-            return Ok(Ok(Self { _client: client, _connection: connection }));
-        }
-        let holder = client.query_opt(HOLDER, &[&name]).await?;
-        Ok(Err(Occupied {
-            pid: holder.as_ref().map(|row| row.get(0)),
-            from: holder.as_ref().and_then(|row| row.get(1)),
-            since: holder.as_ref().and_then(|row| row.get(2)),
-        }))
+        let taken = try_lock(&client, &name).await?;
+        Ok(taken.map(|()| Self { _client: client, _connection: connection }))
+    }
+}
+
+/// Takes the lock of a station's name for as long as the session lives, or says who has it. The same
+/// session may take it again.
+pub(super) async fn take_name(
+    client: &Client,
+    schema: &str,
+    station: &str,
+) -> Result<Result<(), Occupied>, tokio_postgres::Error> {
+    client.batch_execute(NOTICE_A_LOST_HOLDER).await?;
+    try_lock(client, &format!("orbitstream station {schema} {station}")).await
+}
+
+async fn try_lock(
+    client: &Client,
+    name: &str,
+) -> Result<Result<(), Occupied>, tokio_postgres::Error> {
+    if client.query_one(TAKE, &[&name]).await?.get(0) {
+        return Ok(Ok(()));
+    }
+    let holder = client.query_opt(HOLDER, &[&name]).await?;
+    Ok(Err(Occupied {
+        pid: holder.as_ref().map(|row| row.get(0)),
+        from: holder.as_ref().and_then(|row| row.get(1)),
+        since: holder.as_ref().and_then(|row| row.get(2)),
+    }))
+}
+
+impl Occupied {
+    /// Whether the holder is this session of the database.
+    #[must_use]
+    pub fn is_session(&self, pid: i32) -> bool {
+        self.pid == Some(pid)
     }
 }
 

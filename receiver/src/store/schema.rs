@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::{
-    Address,
+    Address, anomalies,
     connection::{Connection, NO_LIMITS, connect},
     explain,
+    run_lock::{self, Occupied},
     tables::{Obstacle, Tables, read_only},
 };
 use crate::config::{DatabaseOptions, PeriodOptions};
@@ -173,6 +174,23 @@ impl Lookout {
     /// and found.
     pub async fn check(&self) -> Result<(), Error> {
         self.tables().await.map(drop)
+    }
+
+    /// Takes the lock of a station's name for as long as this connection lives, or says who has it.
+    pub async fn take_name(&self, station: &str) -> Result<Result<(), Occupied>, Error> {
+        let tables = Tables::find(&self.client).await?.transpose()?.ok_or(Error::Missing)?;
+        Ok(run_lock::take_name(&self.client, &tables.schema, station).await?)
+    }
+
+    /// The session's process at the server.
+    pub async fn session(&self) -> Result<i32, Error> {
+        Ok(self.client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+    }
+
+    /// Closes what an earlier run of a station has left open, but for the events in `known`; returns
+    /// how many those were. To be done before this run has stored any.
+    pub async fn close_unknown(&self, station: &str, known: &[i64]) -> Result<u64, Error> {
+        Ok(anomalies::close_unknown(&self.client, station, known).await?)
     }
 
     /// Ends the connection.

@@ -48,6 +48,9 @@ fn mean_motion_rad_min() -> f64 {
     (EARTH_MU_KM3_S2 / semi_major_axis.powi(3)).sqrt() * 60.0
 }
 
+/// When the satellites of a constellation are at the places of the pattern, 2026-01-01T00:00:00Z: one
+/// moment for all flights, so that each goes on where the fleet is by then.
+pub const EPOCH_UNIX_US: i64 = 1_767_225_600_000_000;
 /// Height above the equator, km: where small satellites fly, with years before they come down.
 pub const HEIGHT_KM: f64 = 550.0;
 /// Inclination, degrees: covers all but the polar regions.

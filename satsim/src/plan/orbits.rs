@@ -9,11 +9,13 @@ use crate::{
 };
 
 /// One orbit for each satellite.
-pub(super) fn orbits(options: &Options, start_unix_us: i64) -> Result<Vec<Orbit>, PlanError> {
+pub(super) fn orbits(options: &Options) -> Result<Vec<Orbit>, PlanError> {
     let wanted = options.satellites.map(usize::from);
     let Some(path) = &options.tle else {
         let count = wanted.unwrap_or(SATELLITES_DEFAULT);
-        return (0..count).map(|index| Ok(walker::orbit(index, count, start_unix_us)?)).collect();
+        return (0..count)
+            .map(|index| Ok(walker::orbit(index, count, walker::EPOCH_UNIX_US)?))
+            .collect();
     };
     let name = path.display().to_string();
     let text = read(path).map_err(|error| PlanError::TleUnreadable(name.clone(), error))?;

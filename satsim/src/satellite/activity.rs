@@ -63,13 +63,13 @@ impl Activity {
     #[must_use]
     pub fn next(
         &self,
-        elapsed_s: f64,
+        lived_s: f64,
         charge: f64,
         battery_c: f64,
         in_contact: bool,
         habits: &Habits,
     ) -> Self {
-        let phase = (elapsed_s / PAYLOAD_PERIOD_S + habits.payload_phase).rem_euclid(1.0);
+        let phase = (lived_s / PAYLOAD_PERIOD_S + habits.payload_phase).rem_euclid(1.0);
         let charge_min = match self.mode {
             Mode::Safe => CHARGE_TO_LEAVE_SAFE,
             Mode::Nominal | Mode::Payload => CHARGE_TO_ENTER_SAFE,

@@ -45,17 +45,17 @@ pub fn between(from: Quaternion, to: Quaternion, fraction: f64) -> Quaternion {
 }
 
 /// Body rates, °/s: once an orbit about y, and a small wobble.
-pub fn rates_deg_s(motion: &Motion, elapsed_s: f64, habits: &Habits) -> [f64; 3] {
+pub fn rates_deg_s(motion: &Motion, lived_s: f64, habits: &Habits) -> [f64; 3] {
     let radius = norm(motion.position);
     let momentum = norm(cross(motion.position, motion.velocity));
-    let (sin, cos) = (TAU * elapsed_s / WOBBLE_S + habits.wobble_rad).sin_cos();
+    let (sin, cos) = (TAU * lived_s / WOBBLE_S + habits.wobble_rad).sin_cos();
     [WOBBLE_DEG_S * sin, -(momentum / (radius * radius)).to_degrees(), WOBBLE_DEG_S * cos]
 }
 
 /// Wheel speeds, rpm: a bias that keeps them from standing still, two each way, and the momentum
 /// they take up and give back along the orbit.
-pub fn wheels_rpm(elapsed_s: f64, habits: &Habits) -> [f64; 4] {
-    let angle = TAU * elapsed_s / PAYLOAD_PERIOD_S + habits.wobble_rad;
+pub fn wheels_rpm(lived_s: f64, habits: &Habits) -> [f64; 4] {
+    let angle = TAU * lived_s / PAYLOAD_PERIOD_S + habits.wobble_rad;
     core::array::from_fn(|wheel| {
         let bias = if wheel % 2 == 0 { WHEEL_RPM } else { -WHEEL_RPM };
         bias + WHEEL_SWING_RPM * (angle + FRAC_PI_2 * wheel as f64).sin()

@@ -25,20 +25,20 @@ pub(super) struct Knot {
 }
 
 impl Knot {
-    /// The state at `unix_us`, `elapsed_s` after the start: from a plausible guess one orbit before,
+    /// The state at `unix_us`, `lived_s` after the epoch of all flights: from a plausible guess one orbit before,
     /// in coarse steps. An orbit that cannot be traced back stays at the guess.
     pub(super) fn warmed_up(
         orbit: &Orbit,
         motion: Motion,
         unix_us: i64,
-        elapsed_s: f64,
+        lived_s: f64,
         habits: &Habits,
     ) -> Self {
         let mut knot = Self::guess(motion, unix_us, habits);
         for step in (0..=WARM_UP_STEPS).rev() {
             let before_us = step * WARM_UP_STEP_US;
             if let Ok(motion) = orbit.at(unix_us - before_us) {
-                let at_s = elapsed_s - before_us as f64 / 1e6;
+                let at_s = lived_s - before_us as f64 / 1e6;
                 knot = knot.next(motion, unix_us - before_us, at_s, WARM_UP_STEP_US, habits);
             }
         }
@@ -64,7 +64,7 @@ impl Knot {
         &self,
         motion: Motion,
         unix_us: i64,
-        elapsed_s: f64,
+        lived_s: f64,
         step_us: i64,
         habits: &Habits,
     ) -> Self {
@@ -92,7 +92,7 @@ impl Knot {
         let temperatures = self.temperatures.after(&warmth, seconds);
         let link = radio::link(earth::earth_fixed(motion.position, sidereal_angle));
         let activity = self.activity.next(
-            elapsed_s,
+            lived_s,
             battery.charge,
             temperatures.battery_c,
             link.in_contact,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{datagram::FRAMES_PER_DATAGRAM_MAX, options};
+use crate::{
+    datagram::FRAMES_PER_DATAGRAM_MAX,
+    options::{self, Start},
+};
 use protocol::{NotASpacecraft, SpacecraftId};
 
 /// A number above 0.
@@ -18,10 +20,10 @@ pub(super) struct Positive(pub f64);
 #[serde(try_from = "String")]
 pub(super) struct Span(pub Duration);
 
-/// RFC 3339, with or without quotes.
+/// RFC 3339, with or without quotes, or `"now"`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "toml::Value")]
-pub(super) struct Moment(pub Timestamp);
+pub(super) struct Moment(pub Start);
 
 /// How many fly.
 #[derive(Clone, Copy, Debug, Deserialize)]
