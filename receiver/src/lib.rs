@@ -22,7 +22,8 @@
 //! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
-pub mod address;
+pub use address;
+
 pub mod batch;
 pub mod chunk;
 pub mod config;
