@@ -99,9 +99,8 @@ pub(crate) fn target(config: &Config) -> String {
     let user = config.get_user().map(|user| format!("user {user:?}"));
     let user = user.unwrap_or_else(|| "the user of this process".to_owned());
     let database = config.get_dbname().or(config.get_user());
-    let database = database.map_or_else(|| "the database".to_owned(), |name| {
-        format!("database {name:?}")
-    });
+    let database =
+        database.map_or_else(|| "the database".to_owned(), |name| format!("database {name:?}"));
     format!("{database} at {} as {user}", places.join(", "))
 }
 

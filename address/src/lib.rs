@@ -43,7 +43,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub use connect_error::ConnectError;
 
 use parameters::Parameters;
-use settings::Settings;
+use settings::{Scope, Settings};
 use trust::Trust;
 
 /// Where a database is, and how to speak to it.
@@ -136,7 +136,13 @@ impl Address {
     /// if there are none.
     #[must_use]
     pub fn settings(&self) -> Option<String> {
-        self.settings.statements()
+        self.settings.statements(Scope::Session)
+    }
+
+    /// The same for the current transaction only.
+    #[must_use]
+    pub fn transaction_settings(&self) -> Option<String> {
+        self.settings.statements(Scope::Transaction)
     }
 
     /// Where it leads, for people: database, host, port and user.

@@ -7,6 +7,13 @@ use super::AddressError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings(Vec<(String, String)>);
 
+/// For how long settings hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Session,
+    Transaction,
+}
+
 impl Settings {
     pub(crate) fn from_options(options: &str) -> Result<Self, AddressError> {
         let mut settings = Vec::new();
@@ -26,10 +33,12 @@ impl Settings {
         Ok(Self(settings))
     }
 
-    /// Statements that apply them to a session.
-    pub(crate) fn statements(&self) -> Option<String> {
+    /// Statements that apply them.
+    pub(crate) fn statements(&self, scope: Scope) -> Option<String> {
+        let is_local = scope == Scope::Transaction;
         let statements = self.0.iter().map(|(name, value)| {
-            format!("SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
+            let (name, value) = (literal(name), literal(value));
+            format!("SELECT pg_catalog.set_config({name}, {value}, {is_local});")
         });
         (!self.0.is_empty()).then(|| statements.collect())
     }
@@ -65,10 +74,10 @@ mod tests {
         for (options, expected) in [
             ("", &[][..]),
             ("-csearch_path=a,b", &[("search_path", "a,b")]),
-            (" -c  work_mem=1MB --statement-timeout=5s ", &[
-                ("work_mem", "1MB"),
-                ("statement_timeout", "5s"),
-            ]),
+            (
+                " -c  work_mem=1MB --statement-timeout=5s ",
+                &[("work_mem", "1MB"), ("statement_timeout", "5s")],
+            ),
             (r#"-c search_path="My\ own",it's\\"#, &[("search_path", r#""My own",it's\"#)]),
             ("-c a.b=", &[("a.b", "")]),
         ] {
@@ -84,7 +93,7 @@ mod tests {
     #[test]
     fn values_are_quoted() {
         let settings = Settings(vec![("a".into(), r"x'); DROP TABLE t; --\".into())]);
-        let statements = settings.statements().unwrap();
+        let statements = settings.statements(Scope::Session).unwrap();
         assert_eq!(
             statements,
             r"SELECT pg_catalog.set_config(E'a', E'x\'); DROP TABLE t; --\\', false);"

@@ -19,9 +19,9 @@
 //! | [`batch`], [`copy`] | rows and ranges | connections |
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`state`] | files that outlive a run | what is in them |
-//! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
+/// Where the database is, and TLS to it; a crate of its own, which satsim uses, too.
 pub use address;
 
 pub mod batch;

@@ -72,7 +72,29 @@ async fn probe_for_ever(config: &Address, readiness: &Readiness) {
         let looked = look(config, &mut lookout);
         let looked = timeout(TIMEOUT, looked).await.unwrap_or(Err(schema::Error::Silent));
         readiness.set(looked.err().as_ref().map(reason));
+        if let Some(lookout) = &lookout {
+            let noticed = timeout(KEPT_TIMEOUT, notice(lookout, readiness)).await;
+            // If it cannot be asked, the next probe says why.
+            let _said_by_the_probe = noticed.unwrap_or(Err(schema::Error::Silent));
+        }
     }
+}
+
+/// Warns of what keeps nothing from being stored by itself: too few processes for background jobs,
+/// and locks that are waited for.
+async fn notice(lookout: &Lookout, readiness: &Readiness) -> Result<(), schema::Error> {
+    let waits = lookout.lock_waits().await?;
+    if let Some(longest) = waits.first() {
+        let mut waiting: Vec<i32> = waits.iter().map(|wait| wait.pid).collect();
+        waiting.dedup();
+        let others = waiting.len().saturating_sub(1);
+        tracing::warn!(
+            "session {} of the station {longest}; {others} other sessions wait as well",
+            longest.pid
+        );
+    }
+    readiness.set_warning(WORKERS, lookout.worker_shortage().await?);
+    Ok(())
 }
 
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes
@@ -161,11 +183,16 @@ fn reason(error: &schema::Error) -> String {
         schema::Error::Database(cause) if cause.as_db_error().is_none() => {
             format!("database unreachable: {error}")
         }
+        schema::Error::Connect(cause) if cause.as_db_error().is_none() => {
+            format!("database unreachable: {error}")
+        }
         schema::Error::Silent => format!("database unreachable: {error}"),
         error => error.to_string(),
     }
 }
 
+/// Key of the warning of too few processes for background jobs.
+const WORKERS: &str = "max_worker_processes";
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
