@@ -69,6 +69,8 @@ pub enum AddressError {
     Form(#[from] Error),
     #[error("it names no host")]
     NoHost,
+    #[error("it is neither a URL that begins with postgresql:// nor pairs of KEY=VALUE")]
+    NoForm,
     #[error("a quoted value does not end")]
     Quote,
     #[error(
@@ -295,6 +297,8 @@ mod tests {
             ("host=h password=p4ss w0rd=x user=a", "quotes"),
             ("host=h user=a password=p4ss w0rd", "quotes"),
             ("host=h user=a password='p4ss", "does not end"),
+            ("mysql://a:p4ss@h/d?w0=1", "postgresql://"),
+            ("a:p4ss@h/d?w0=1", "postgresql://"),
             ("host=h user=a password='p4ss'w0rd", "quotes"),
         ] {
             let line = read(text).unwrap_err();

@@ -64,10 +64,14 @@ impl Parameters {
         let mut left = text.trim_start();
         let mut is_after_password = false;
         while let Some((key, after)) = left.split_once('=') {
-            // What a driver calls an unknown key may be the rest of a password.
+            // What the driver would call an unknown key may be the rest of a password, or all of an
+            // address whose scheme is missing or another.
             let is_key = PAIR_KEYS.contains(&key.trim_end());
             if !is_key && is_after_password {
                 return Err(AddressError::AfterPassword);
+            }
+            if !key.trim_end().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+                return Err(AddressError::NoForm);
             }
             is_after_password = key.trim_end() == "password";
             let after = after.trim_start();

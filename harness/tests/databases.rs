@@ -188,7 +188,8 @@ fn plain_tables_are_made_and_kept_beside_the_extension() -> Result<()> {
             assert_eq!(kind_and_policies(cluster(), &name, "public")?, (false, 0), "{before}");
         }
         store_one(cluster(), &url, &name, "public")?;
-        let buckets = "SELECT sum(samples), count(*) FILTER (WHERE bucket = time_bucket('1 minute', bucket))
+        let buckets =
+            "SELECT sum(samples), count(*) FILTER (WHERE bucket = time_bucket('1 minute', bucket))
                        FROM telemetry_1m";
         assert_eq!(cluster().sql(&name, buckets)?, "1|1", "{before}{after}");
     }
@@ -239,7 +240,8 @@ fn hypertables_work_with_the_extension_in_another_schema() -> Result<()> {
 }
 
 #[test]
-fn under_the_apache_licence_tables_are_plain_and_hypertables_are_refused_before_anything() -> Result<()> {
+fn under_the_apache_licence_tables_are_plain_and_hypertables_are_refused_before_anything()
+-> Result<()> {
     if !cluster().has_timescaledb() {
         return Ok(());
     }
@@ -348,7 +350,8 @@ fn a_migration_that_waits_for_a_lock_says_who_holds_it() -> Result<()> {
         command.args(["migrate", "--timescaledb", "false"]).env("DATABASE_URL", &url);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let holds = format!("session {pid} holds it (application \"somebody's console\"");
-        let line = wait_for_line(&mut child, &["migrate waits for a lock on ", &holds, "since 20"])?;
+        let line =
+            wait_for_line(&mut child, &["migrate waits for a lock on ", &holds, "since 20"])?;
         assert!(line.contains("user \"orbitstream\""), "{line}");
         // The end of its input ends it.
         drop(holder.stdin.take());

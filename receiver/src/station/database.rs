@@ -2,11 +2,12 @@
 //! probed from then on, over one connection besides those of the writers.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::tell_extension;
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     ledger::Counters,
     readiness::{Progress, Readiness},
     store::{
-        self, anomalies,
+        self, LockWait, anomalies,
         schema::{self, Lookout},
     },
 };
@@ -83,18 +84,50 @@ async fn probe_for_ever(config: &Address, readiness: &Readiness) {
 /// Warns of what keeps nothing from being stored by itself: too few processes for background jobs,
 /// and locks that are waited for.
 async fn notice(lookout: &Lookout, readiness: &Readiness) -> Result<(), schema::Error> {
-    let waits = lookout.lock_waits().await?;
-    if let Some(longest) = waits.first() {
-        let mut waiting: Vec<i32> = waits.iter().map(|wait| wait.pid).collect();
-        waiting.dedup();
-        let others = waiting.len().saturating_sub(1);
-        tracing::warn!(
-            "session {} of the station {longest}; {others} other sessions wait as well",
-            longest.pid
-        );
-    }
+    log_lock_waits(&lookout.lock_waits().await?);
     readiness.set_warning(WORKERS, lookout.worker_shortage().await?);
     Ok(())
+}
+
+/// Logs every few seconds who holds the locks that writers wait for, until it is dropped; for writers
+/// that no probe accompanies.
+pub(super) fn watch_locks(address: &Address) -> JoinSet<()> {
+    let address = address.clone();
+    let mut watching = JoinSet::new();
+    watching.spawn(async move {
+        let mut kept = None;
+        loop {
+            tokio::time::sleep(WATCH_PERIOD).await;
+            let waits = timeout(TIMEOUT, lock_waits(&address, &mut kept)).await;
+            match waits.unwrap_or(Err(schema::Error::Silent)) {
+                Ok(waits) => log_lock_waits(&waits),
+                // What is wrong with the database, the writers say.
+                Err(_) => kept = None,
+            }
+        }
+    });
+    watching
+}
+
+async fn lock_waits(
+    address: &Address,
+    kept: &mut Option<Lookout>,
+) -> Result<Vec<LockWait>, schema::Error> {
+    let lookout = match kept.take() {
+        Some(lookout) => lookout,
+        None => Lookout::connect(address).await?,
+    };
+    kept.insert(lookout).lock_waits().await
+}
+
+fn log_lock_waits(waits: &[LockWait]) {
+    let Some(longest) = waits.first() else { return };
+    let waiting: BTreeSet<i32> = waits.iter().map(|wait| wait.pid).collect();
+    let others = waiting.len().saturating_sub(1);
+    tracing::warn!(
+        "session {} of the station {longest}; {others} other sessions wait as well",
+        longest.pid
+    );
 }
 
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes

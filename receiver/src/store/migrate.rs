@@ -78,7 +78,10 @@ async fn apply(
     let failed = |step: &str, error: tokio_postgres::Error| {
         let hint = if is_new && kind == Kind::Hypertables { PLAIN_HINT } else { "" };
         match error.as_db_error() {
-            Some(_) => Error::Migration(format!("{step}: {}{hint}", super::explain(&error))),
+            Some(_) => {
+                let said = super::explain(&error).replace('\n', "; ");
+                Error::Migration(format!("{step}: {said}{hint}"))
+            }
             None => Error::Database(error),
         }
     };
