@@ -12,6 +12,7 @@ WORKDIR /src
 # nothing else into the context. The migrations in schema/ are compiled into the receiver.
 COPY Cargo.toml Cargo.lock ./
 COPY protocol protocol
+COPY address address
 COPY receiver receiver
 COPY satsim satsim
 COPY harness harness

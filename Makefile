@@ -36,7 +36,7 @@ demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C
 	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
 
 test: ## Runs all tests
-	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd valgrind tiers
+	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd valgrind pgbouncer tiers
 	cargo build --workspace --bins
 	cargo build --release -p orbitstream-protocol --example parse_frames
 	cargo test --workspace --no-fail-fast

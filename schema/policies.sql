@@ -37,7 +37,13 @@ DECLARE
     before interval;
     policy record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+    -- What the tables are decides: the extension may have been installed beside plain ones.
+    IF to_regclass('timescaledb_information.hypertables') IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM timescaledb_information.hypertables
+                   WHERE hypertable_schema = current_schema() AND hypertable_name = 'telemetry')
+    THEN
         RETURN;
     END IF;
     FOR policy IN
@@ -71,12 +77,15 @@ BEGIN
         SELECT min(range_start) INTO oldest
         FROM timescaledb_information.chunks AS chunk
         LEFT JOIN timescaledb_information.continuous_aggregates AS aggregate
-            ON aggregate.view_name = policy.made_from
-        WHERE chunk.hypertable_name
-              = coalesce(aggregate.materialization_hypertable_name, policy.made_from);
+            ON aggregate.view_schema = current_schema() AND aggregate.view_name = policy.made_from
+        WHERE chunk.hypertable_schema
+                  = coalesce(aggregate.materialization_hypertable_schema, current_schema())
+          AND chunk.hypertable_name
+                  = coalesce(aggregate.materialization_hypertable_name, policy.made_from);
         SELECT (config->>'start_offset')::interval INTO before
         FROM timescaledb_information.jobs
-        WHERE proc_name = 'policy_refresh_continuous_aggregate' AND hypertable_name = policy.name;
+        WHERE proc_name = 'policy_refresh_continuous_aggregate'
+          AND hypertable_schema = current_schema() AND hypertable_name = policy.name;
         IF before IS NOT NULL THEN
             refreshed_past := least(refreshed_past, greatest(before, now() - oldest));
         END IF;

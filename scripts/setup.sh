@@ -2,7 +2,7 @@
 # Installs what the project needs and this machine lacks, saying what and why.
 #
 #     scripts/setup.sh [postgres] [openssl] [tshark] [oracles] [stand-in] [network] [systemd]
-#                      [valgrind] [cargo-deny] [cargo-fuzz] [tiers]
+#                      [valgrind] [pgbouncer] [cargo-deny] [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
@@ -183,6 +183,24 @@ setup_valgrind() {
     have valgrind || apt_install 'a test counts the instructions of parsing' valgrind
 }
 
+have_pgbouncer() { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; }
+
+# Whatever goes wrong here, the other tests can run: `tiers` and the test say that this one does not.
+setup_pgbouncer() {
+    local service=/etc/systemd/system/pgbouncer.service
+    if have_pgbouncer; then
+        return
+    fi
+    # Debian starts a pooler of its own as soon as the package is there, unless its service is masked.
+    if [ -d /etc/systemd/system ] && [ ! -e "$service" ]; then
+        say "$service is masked, so that no system-wide pooler is started (undo: systemctl unmask" \
+            'pgbouncer)'
+        (as_root ln -s /dev/null "$service") || return 0
+    fi
+    (apt_install 'a test puts this pooler before a database' pgbouncer) ||
+        say 'pgbouncer could not be installed: the test behind a pooler says so and does nothing'
+}
+
 # cargo_tool NAME VERSION WHY
 cargo_tool() {
     local program=$tools/bin/$1
@@ -279,6 +297,11 @@ show_tiers() {
         printf '  %-12s %s\n' tshark 'missing: scripts/setup.sh tshark'
     fi
     printf '  %-12s %s\n' network "$(network_tier)"
+    if have_pgbouncer; then
+        show_tier pgbouncer "$(PATH=$PATH:/usr/sbin pgbouncer --version 2>/dev/null | head -n 1)"
+    else
+        show_tier pgbouncer 'not run: not installed (scripts/setup.sh pgbouncer)'
+    fi
     if [ -x "$oracles/bin/python" ]; then
         printf '  %-12s %s\n' oracles "$("$oracles/bin/python" --version)"
     else
@@ -297,9 +320,10 @@ for what in "$@"; do
     network) setup_network ;;
     systemd) setup_systemd ;;
     valgrind) setup_valgrind ;;
+    pgbouncer) setup_pgbouncer ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd valgrind cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd valgrind pgbouncer cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

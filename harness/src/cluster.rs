@@ -26,7 +26,9 @@ pub use options::{ClusterOptions, StopMode};
 
 use crate::watchdog::Watchdog;
 use folder::Folder;
-use installation::{Installation, server_user};
+pub(crate) use installation::server_user;
+
+use installation::Installation;
 use programs::{clean_environment, run, run_with_input};
 
 /// Name of the superuser that owns the databases.
@@ -154,6 +156,11 @@ impl Cluster {
     pub fn create_database(&self, name: &str) -> Result<()> {
         self.sql("postgres", &format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")))?;
         Ok(())
+    }
+
+    /// The owner's password.
+    pub(crate) fn password(&self) -> &str {
+        &self.password
     }
 
     /// Whether databases of this cluster can have the extension `timescaledb`.

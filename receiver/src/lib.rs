@@ -19,11 +19,12 @@
 //! | [`batch`], [`copy`] | rows and ranges | connections |
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`state`] | files that outlive a run | what is in them |
-//! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`signals`], [`logging`] | when to end, and what is said | the station |
 //! | [`ledger`] | puts every counter together | how it came about |
-pub mod address;
+/// Where the database is, and TLS to it; a crate of its own, which satsim uses, too.
+pub use address;
+
 pub mod batch;
 pub mod chunk;
 pub mod config;

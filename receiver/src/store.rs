@@ -11,10 +11,14 @@
 pub mod anomalies;
 mod columnstore;
 mod connection;
+mod lock_wait;
+mod migrate;
+mod pooler;
 pub mod presence;
 pub mod run_lock;
 pub mod schema;
 mod tables;
+mod timescaledb;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,6 +29,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, GenericClient, Statement};
 
 pub use crate::address::explain;
+pub use lock_wait::LockWait;
 pub use tables::Obstacle;
 
 use columnstore::Columnstore;
@@ -33,7 +38,7 @@ use presence::Check;
 use tables::{Guard, Tables};
 
 use crate::{
-    address::Address,
+    address::{Address, ConnectError},
     batch::{Batch, Rows},
     copy::{CopyBuffer, side},
     detect::Event,
@@ -96,8 +101,11 @@ pub enum Error {
     #[error("{}", explain(.0))]
     Database(#[from] tokio_postgres::Error),
     /// Nobody answers where the database should be.
-    #[error("{}", explain(.0))]
-    Unreachable(tokio_postgres::Error),
+    #[error(transparent)]
+    Unreachable(ConnectError),
+    /// The server refused the connection, or did not answer in time.
+    #[error(transparent)]
+    NotConnected(ConnectError),
     /// The database does not stand where this run has stored to: it was restored from a backup, or
     /// somebody else writes with this identity. Only a restart asks it where it stands.
     #[error(
@@ -175,7 +183,7 @@ impl Error {
     #[must_use]
     pub fn is_brief(&self) -> bool {
         match self {
-            Self::Database(_) => self
+            Self::Database(_) | Self::NotConnected(_) => self
                 .sqlstate()
                 .is_none_or(|code| BRIEF_CLASSES.iter().any(|class| code.starts_with(class))),
             Self::Unreachable(_) | Self::Silent | Self::Unchecked | Self::OutOfTime => true,
@@ -188,6 +196,7 @@ impl Error {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Database(error) => Some(error.code()?.code()),
+            Self::NotConnected(error) => Some(error.as_db_error()?.code().code()),
             _ => None,
         }
     }
@@ -218,7 +227,10 @@ impl Store {
         for copy in tables.copies() {
             copies.push(client.prepare(&copy).await?);
         }
-        let version = client.query_opt(TIMESCALEDB_VERSION, &[]).await?;
+        let version = match schema::has_timescaledb(&client, &tables).await? {
+            true => client.query_opt(TIMESCALEDB_VERSION, &[]).await?,
+            false => None,
+        };
         let columnstore = match version {
             Some(version) if has_direct_compress(version.get(0)) => {
                 Some(Columnstore::new(&client, &tables.schema, KINDS.len()).await?)
@@ -530,7 +542,7 @@ const FORGET_BATCHES: &str = "SELECT {schema}.forget_batches($1, $2::text::inter
 const BATCHES_KEPT: &str = "30 days";
 
 const TIMESCALEDB_VERSION: &str =
-    "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
+    "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'";
 
 /// Lets the server's process keep what memory it has had. glibc gives the end of its heap back
 /// whenever 128 KiB are free there, until a larger piece was freed once, after which that may be twice

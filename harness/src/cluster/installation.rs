@@ -99,7 +99,7 @@ fn pg_config(program: &Path, what: &str) -> Option<PathBuf> {
 /// The user and group to run the server as: `None` means the present user.
 ///
 /// PostgreSQL refuses to run as root.
-pub(super) fn server_user() -> Result<Option<(u32, u32)>> {
+pub(crate) fn server_user() -> Result<Option<(u32, u32)>> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }

@@ -2,11 +2,12 @@
 //! probed from then on, over one connection besides those of the writers.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{name::NameLock, tell_extension};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     ledger::Counters,
     readiness::{Progress, Readiness},
     store::{
-        self,
+        self, LockWait,
         schema::{self, Lookout},
     },
 };
@@ -83,7 +84,61 @@ async fn probe_for_ever(
         let looked = look(config, &mut lookout, &mut name);
         let looked = timeout(TIMEOUT, looked).await.unwrap_or(Err(schema::Error::Silent));
         readiness.set(looked.err().as_ref().map(reason));
+        if let Some(lookout) = &lookout {
+            let noticed = timeout(KEPT_TIMEOUT, notice(lookout, readiness)).await;
+            // If it cannot be asked, the next probe says why.
+            let _said_by_the_probe = noticed.unwrap_or(Err(schema::Error::Silent));
+        }
     }
+}
+
+/// Warns of what keeps nothing from being stored by itself: too few processes for background jobs,
+/// and locks that are waited for.
+async fn notice(lookout: &Lookout, readiness: &Readiness) -> Result<(), schema::Error> {
+    log_lock_waits(&lookout.lock_waits().await?);
+    readiness.set_warning(WORKERS, lookout.worker_shortage().await?);
+    Ok(())
+}
+
+/// Logs every few seconds who holds the locks that writers wait for, until it is dropped; for writers
+/// that no probe accompanies.
+pub(super) fn watch_locks(address: &Address) -> JoinSet<()> {
+    let address = address.clone();
+    let mut watching = JoinSet::new();
+    watching.spawn(async move {
+        let mut kept = None;
+        loop {
+            tokio::time::sleep(WATCH_PERIOD).await;
+            let waits = timeout(TIMEOUT, lock_waits(&address, &mut kept)).await;
+            match waits.unwrap_or(Err(schema::Error::Silent)) {
+                Ok(waits) => log_lock_waits(&waits),
+                // What is wrong with the database, the writers say.
+                Err(_) => kept = None,
+            }
+        }
+    });
+    watching
+}
+
+async fn lock_waits(
+    address: &Address,
+    kept: &mut Option<Lookout>,
+) -> Result<Vec<LockWait>, schema::Error> {
+    let lookout = match kept.take() {
+        Some(lookout) => lookout,
+        None => Lookout::connect(address).await?,
+    };
+    kept.insert(lookout).lock_waits().await
+}
+
+fn log_lock_waits(waits: &[LockWait]) {
+    let Some(longest) = waits.first() else { return };
+    let waiting: BTreeSet<i32> = waits.iter().map(|wait| wait.pid).collect();
+    let others = waiting.len().saturating_sub(1);
+    tracing::warn!(
+        "session {} of the station {longest}; {others} other sessions wait as well",
+        longest.pid
+    );
 }
 
 /// Looks at the schema, over the connection of the last time if it is there still: to connect takes
@@ -192,11 +247,16 @@ fn reason(error: &schema::Error) -> String {
         schema::Error::Database(cause) if cause.as_db_error().is_none() => {
             format!("database unreachable: {error}")
         }
+        schema::Error::Connect(cause) if cause.as_db_error().is_none() => {
+            format!("database unreachable: {error}")
+        }
         schema::Error::Silent => format!("database unreachable: {error}"),
         error => error.to_string(),
     }
 }
 
+/// Key of the warning of too few processes for background jobs.
+const WORKERS: &str = "max_worker_processes";
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{QUEUE_OCTETS, default_writers, start_writers};
+use super::{QUEUE_OCTETS, database::watch_locks, default_writers, start_writers};
 use anyhow::Context as _;
 
 use crate::{
@@ -63,6 +63,7 @@ pub async fn drain(
         state: None,
         skip_stored: None,
     };
+    let _logged = watch_locks(database);
     let threads = start_writers(&setup, feeds, (0..writers).map(|_| None).collect())?;
     let joined = tokio::task::spawn_blocking(move || {
         threads.into_iter().for_each(|thread| drop(thread.join()));

@@ -21,7 +21,9 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use protocol::SpacecraftId;
 
-use super::{QUEUE_OCTETS, ReportFile, refusals::RefusalLog, start, start_writers};
+use super::{
+    QUEUE_OCTETS, ReportFile, database::watch_locks, refusals::RefusalLog, start, start_writers,
+};
 use crate::{
     batch::{self, Form, Limits},
     config::{ReceptionOptions, ReplayOptions},
@@ -108,6 +110,7 @@ pub async fn replay(
         options.reception.detect.then(|| Watched { watch: watch(), seen: [0; SHARDS] })
     });
     let feeds = inlets.into_iter().map(Feed::of_numbered).collect();
+    let _logged = watch_locks(config);
     let writers = start_writers(&setup, feeds, watched.collect())?;
     let admission = Admission {
         spacecraft: options.reception.spacecraft.clone().unwrap_or_else(SpacecraftSet::all),

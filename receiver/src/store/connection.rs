@@ -6,10 +6,11 @@
 //! is still working on something that nobody waits for any more is cancelled first, so that a
 //! statement that hangs on a lock does not leave a process behind at each attempt.
 //!
-//! Sessions are set up by `SET` after connecting, since poolers refuse the start-up parameter
-//! `options`.
+//! Sessions are set up by `SET` after connecting, the settings in the address included, since poolers
+//! refuse the start-up parameter `options`. Before the first one of an address, it is found out
+//! whether that leads to a pooler in transaction mode ([`pooler`]).
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     runtime::Handle,
@@ -19,8 +20,8 @@ use tokio::{
 };
 use tokio_postgres::{CancelToken, Client};
 
-use super::Error;
-use crate::address::Address;
+use super::{Error, pooler};
+use crate::address::{Address, ConnectError};
 
 /// The lower half of a connection. Dropped or closed after its [`Client`], it ends the session.
 pub(crate) struct Connection {
@@ -99,8 +100,27 @@ async fn open(
     address: &Address,
     slot: Option<SemaphorePermit<'static>>,
 ) -> Result<(Client, Connection), Error> {
+    address.checked().get_or_try_init(|| pooler::check(address)).await?;
+    let (client, connection) = dial(address, slot).await?;
+    let set_up = [address.settings().as_deref().unwrap_or_default(), SET_UP].concat();
+    let failed = match timeout(CONNECT_TIMEOUT, client.batch_execute(&set_up)).await {
+        Ok(Ok(())) => return Ok((client, connection)),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    drop(client);
+    connection.close().await;
+    // Behind a pooler, only the first statement reaches the server.
+    Err(Error::NotConnected(address.connect_error(failed)))
+}
+
+/// Connects, and changes nothing of the session.
+pub(super) async fn dial(
+    address: &Address,
+    slot: Option<SemaphorePermit<'static>>,
+) -> Result<(Client, Connection), Error> {
     let mut config = address.config();
-    config.application_name("orbitstream receiver");
+    config.application_name(APPLICATION);
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
@@ -110,7 +130,11 @@ async fn open(
     config.keepalives_interval(SILENCE_MAX / 6);
     config.keepalives_retries(3);
     let connected = timeout(CONNECT_TIMEOUT, address.connect(&config)).await;
-    let (client, driver) = connected.map_err(|_| Error::Silent)?.map_err(unconnected)?;
+    let (client, driver) = match connected {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => return Err(unconnected(address.connect_error(Some(error)))),
+        Err(_) => return Err(unconnected(address.connect_error(None))),
+    };
     let parts = Parts {
         cancel: client.cancel_token(),
         address: address.clone(),
@@ -120,29 +144,15 @@ async fn open(
         })),
         _slot: slot,
     };
-    let connection = Connection { parts: Some(parts) };
-    match timeout(CONNECT_TIMEOUT, client.batch_execute(SET_UP)).await {
-        Ok(Ok(())) => Ok((client, connection)),
-        failed => {
-            drop(client);
-            connection.close().await;
-            Err(failed.map_or(Error::Silent, |outcome| {
-                outcome.err().map_or(Error::Silent, Error::Database)
-            }))
-        }
-    }
+    Ok((client, Connection { parts: Some(parts) }))
 }
 
 /// Why a connection did not come about: the server has said it, it took too long, or there is none.
-fn unconnected(error: tokio_postgres::Error) -> Error {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-    let is_slow = cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut);
-    if is_slow {
-        Error::Silent
-    } else if error.code().is_none() {
-        Error::Unreachable(error)
+fn unconnected(error: ConnectError) -> Error {
+    if error.is_timeout() || error.as_db_error().is_some() {
+        Error::NotConnected(error)
     } else {
-        Error::Database(error)
+        Error::Unreachable(error)
     }
 }
 
@@ -167,9 +177,8 @@ const SET_UP: &str = "
             NULL;
     END
     $$";
-/// Takes the limits off a session in which migrations run, which take as long as they take.
-pub(super) const NO_LIMITS: &str = "SET lock_timeout = 0; SET statement_timeout = 0";
-
+/// By this name people see the station's sessions.
+pub(super) const APPLICATION: &str = "orbitstream receiver";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// For how long an idle connection is given to end by itself.

@@ -1,6 +1,6 @@
-//! Locks of the database for one run at a time, and for one station of a name: held by a session of its own, so that it goes with
-//! the process that holds it, wherever that is. When its machine is gone without a word, the server
-//! notices that within half a minute.
+//! Locks of the database for one run at a time, and for one station of a name: held by a session, so
+//! that it goes with the process that holds it, wherever that is. When its machine is gone without a
+//! word, the server notices that within half a minute.
 
 use std::fmt;
 

@@ -1,17 +1,19 @@
-//! The schema's version: bringing it up to date, and telling whether it is, and usable.
+//! The schema's version: telling whether it is up to date, and usable.
 
-use std::time::Duration;
-
-use tokio_postgres::Client;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, GenericClient};
 
 use super::{
     Address, anomalies,
-    connection::{Connection, NO_LIMITS, connect},
+    connection::{Connection, connect},
     explain,
+    lock_wait::{self, LockWait},
     run_lock::{self, Occupied},
     tables::{Obstacle, Tables, read_only},
 };
-use crate::config::{DatabaseOptions, PeriodOptions};
+use crate::address::ConnectError;
+
+pub use super::migrate::migrate;
 
 refinery::embed_migrations!("../schema/migrations");
 
@@ -32,12 +34,22 @@ pub enum Error {
     /// The server did not answer, or answered with an error.
     #[error("{}", explain(.0))]
     Database(tokio_postgres::Error),
+    /// There is no connection to it.
+    #[error(transparent)]
+    Connect(ConnectError),
     /// The server accepted the connection and then said nothing.
     #[error("the database does not answer")]
     Silent,
     /// A migration failed.
-    #[error("a migration failed: {0}")]
+    #[error("a migration failed, and nothing was changed: {0}")]
     Migration(String),
+    /// Hypertables under a licence that has not what they need.
+    #[error(
+        "the tables are hypertables, and timescaledb.license is 'apache', which has no columnstore, \
+         continuous aggregates and policies: set it to 'timescale' and restart the server, or migrate \
+         an empty schema with --timescaledb false"
+    )]
+    Licence,
     /// Rows cannot be stored, or would not be found.
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
@@ -75,8 +87,9 @@ impl From<tokio_postgres::Error> for Error {
 impl From<super::Error> for Error {
     fn from(error: super::Error) -> Self {
         match error {
-            super::Error::Database(error) | super::Error::Unreachable(error) => {
-                Self::Database(error)
+            super::Error::Database(error) => Self::Database(error),
+            super::Error::Unreachable(error) | super::Error::NotConnected(error) => {
+                Self::Connect(error)
             }
             super::Error::Obstacle(obstacle) => Self::Obstacle(obstacle),
             _ => Self::Silent,
@@ -92,74 +105,17 @@ pub fn current() -> u32 {
     versions.max().unwrap_or_default() as u32
 }
 
-/// Applies what is missing, then the periods. In an empty database the extension is created first,
-/// if wanted and where the server has it and has loaded it.
-pub async fn migrate(
-    database: &DatabaseOptions,
-    periods: &PeriodOptions,
-) -> Result<Migrated, Error> {
-    let (mut client, connection) = connect(&database.database_url).await?;
-    let migrated = apply(&mut client, database, periods).await;
-    drop(client);
-    connection.close().await;
-    migrated
-}
-
-async fn apply(
-    client: &mut Client,
-    database: &DatabaseOptions,
-    periods: &PeriodOptions,
-) -> Result<Migrated, Error> {
-    client.batch_execute(NO_LIMITS).await?;
-    // Two at once would make the same objects; the lock goes with the connection.
-    client.execute("SELECT pg_advisory_lock(hashtext('orbitstream migrate'))", &[]).await?;
-    let tables = match Tables::find(client).await?.transpose() {
-        // It makes its own, as if there were no others.
-        Err(Obstacle::Elsewhere(_)) => None,
-        found => found?,
-    };
-    let found = match &tables {
-        Some(tables) => {
-            tables.check_restoring(client).await??;
-            // What the migrations say without a schema is meant to be in this one.
-            client.query_one(PUT_FIRST, &[&tables.schema]).await?;
-            version(client, tables).await?
-        }
-        None => None,
-    };
-    if let Some(found) = found.filter(|&found| found > current()) {
-        return Err(Error::Newer { found });
-    }
-    if database.timescaledb && found.is_none() {
-        client.batch_execute(CREATE_EXTENSION).await?;
-    }
-    let report = migrations::runner()
-        .run_async(client)
-        .await
-        .map_err(|error| Error::Migration(innermost(&error)))?;
-    client.batch_execute(GRANT_SIGHT).await?;
-    for (name, period) in [
-        ("retention", periods.retention),
-        ("retention_minutes", periods.retention_minutes),
-        ("retention_hours", periods.retention_hours),
-        ("columnstore_after", periods.columnstore_after),
-    ] {
-        let set = "SELECT set_config('orbitstream.' || $1, $2, false)";
-        client.query_one(set, &[&name, &interval(period)]).await?;
-    }
-    client.batch_execute(include_str!("../../../schema/policies.sql")).await?;
-    let tables = Tables::find(client).await?.transpose()?.ok_or(Error::Missing)?;
-    Ok(Migrated {
-        applied: report.applied_migrations().len(),
-        version: current(),
-        has_timescaledb: has_timescaledb(client, &tables).await?,
-    })
+/// Connects for [`migrate`].
+pub(super) async fn connect_to_migrate(address: &Address) -> Result<(Client, Connection), Error> {
+    Ok(connect(address).await?)
 }
 
 /// A connection over which the schema can be probed again and again.
 pub struct Lookout {
     client: Client,
     connection: Connection,
+    /// Asked once a session, since it takes a restart of the server to change.
+    worker_shortage: OnceCell<Option<String>>,
 }
 
 impl Lookout {
@@ -167,7 +123,24 @@ impl Lookout {
     pub async fn connect(config: &Address) -> Result<Self, Error> {
         let (client, connection) = connect(config).await?;
         client.batch_execute(PROBE_WAIT).await?;
-        Ok(Self { client, connection })
+        Ok(Self { client, connection, worker_shortage: OnceCell::new() })
+    }
+
+    /// What is wrong with the server's number of processes for background jobs, if there are any.
+    pub async fn worker_shortage(&self) -> Result<Option<String>, Error> {
+        let asked = self.worker_shortage.get_or_try_init(|| async {
+            let tables = Tables::find(&self.client).await?.transpose()?.ok_or(Error::Missing)?;
+            if !has_timescaledb(&self.client, &tables).await? {
+                return Ok(None);
+            }
+            Ok::<_, Error>(worker_shortage(&self.client).await?)
+        });
+        Ok(asked.await?.clone())
+    }
+
+    /// What sessions of this program and user wait for, the longest wait first.
+    pub async fn lock_waits(&self) -> Result<Vec<LockWait>, Error> {
+        Ok(lock_wait::of_stations(&self.client).await?)
     }
 
     /// Fails unless the schema is the one that this program writes to, and rows can be stored in it
@@ -227,13 +200,20 @@ pub async fn check(config: &Address) -> Result<bool, Error> {
     checked
 }
 
-async fn version(client: &Client, tables: &Tables) -> Result<Option<u32>, tokio_postgres::Error> {
+pub(super) async fn version(
+    client: &impl GenericClient,
+    tables: &Tables,
+) -> Result<Option<u32>, tokio_postgres::Error> {
     let newest = tables.qualify("SELECT max(version) FROM {schema}.refinery_schema_history");
     let row = client.query_one(&newest, &[]).await?;
     Ok(row.get::<_, Option<i32>>(0).map(|version| version.unsigned_abs()))
 }
 
-async fn has_timescaledb(client: &Client, tables: &Tables) -> Result<bool, tokio_postgres::Error> {
+/// Whether the tables are hypertables.
+pub(super) async fn has_timescaledb(
+    client: &impl GenericClient,
+    tables: &Tables,
+) -> Result<bool, tokio_postgres::Error> {
     let catalogue = "SELECT to_regclass('timescaledb_information.hypertables')::text";
     if client.query_one(catalogue, &[]).await?.get::<_, Option<String>>(0).is_none() {
         return Ok(false);
@@ -244,61 +224,30 @@ async fn has_timescaledb(client: &Client, tables: &Tables) -> Result<bool, tokio
     Ok(client.query_one(hypertable, &[&tables.schema]).await?.get(0))
 }
 
-/// The message of the deepest cause, which is the server's.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string().replace('\n', "; ")
-}
-
-fn interval(period: Duration) -> String {
-    format!("{} seconds", period.as_secs())
+/// What is wrong with the server's number of processes for work in the background, if it is too
+/// small for TimescaleDB's jobs.
+pub(super) async fn worker_shortage(
+    client: &impl GenericClient,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let row = client.query_one(WORKERS, &[]).await?;
+    let (has, jobs, parallel): (i32, Option<i32>, i32) = (row.get(0), row.get(1), row.get(2));
+    let Some(jobs) = jobs else { return Ok(None) };
+    let needed = jobs + parallel + OTHER_WORKERS;
+    Ok((has < needed).then(|| {
+        format!(
+            "max_worker_processes is {has}, too few for the background jobs of TimescaleDB (refresh, \
+             columnstore, retention): set it to {needed} (timescaledb.max_background_workers {jobs} + \
+             max_parallel_workers {parallel} + {OTHER_WORKERS}) and restart the server"
+        )
+    }))
 }
 
 /// A probe waits for a lock for less time than whoever asks waits for it.
 const PROBE_WAIT: &str = "SET lock_timeout = '1s'";
-/// The rest of the path stays: it is where the functions of extensions are found.
-const PUT_FIRST: &str = "
-    SELECT set_config('search_path',
-                      quote_ident($1) || ', ' || current_setting('search_path'), false)";
-
-/// Only where the library is loaded: creating it elsewhere would end the connection. Its settings
-/// tell, since `shared_preload_libraries` itself is shown to few.
-const CREATE_EXTENSION: &str = "
-    DO $$
-    BEGIN
-        IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
-            AND EXISTS (SELECT FROM pg_settings WHERE name = 'timescaledb.max_background_workers')
-        THEN
-            CREATE EXTENSION IF NOT EXISTS timescaledb;
-        END IF;
-    END
-    $$";
-
-/// The migrations' own table is made by the runner, so its rights are given here. So is the reader's
-/// sight of all else: what V2 set as default holds only for tables of the user that ran it.
-const GRANT_SIGHT: &str = "
-    DO $$
-    DECLARE
-        reader name;
-        relation regclass;
-    BEGIN
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'orbitstream_writer') THEN
-            GRANT SELECT ON refinery_schema_history TO orbitstream_writer;
-        END IF;
-        SELECT rolname INTO reader FROM pg_roles WHERE rolname = 'orbitstream_reader';
-        IF reader IS NULL THEN
-            RETURN;
-        END IF;
-        FOR relation IN
-            SELECT oid FROM pg_class
-            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
-                AND NOT has_table_privilege(reader, oid, 'SELECT')
-                AND pg_has_role(relowner, 'USAGE')
-        LOOP
-            EXECUTE format('GRANT SELECT ON %s TO %I', relation, reader);
-        END LOOP;
-    END
-    $$";
+/// The number of jobs is known where the server has loaded TimescaleDB.
+const WORKERS: &str = "
+    SELECT current_setting('max_worker_processes')::int,
+           nullif(current_setting('timescaledb.max_background_workers', true), '')::int,
+           current_setting('max_parallel_workers')::int";
+/// The launcher of the jobs, a scheduler, and PostgreSQL's own launcher of logical replication.
+const OTHER_WORKERS: i32 = 3;

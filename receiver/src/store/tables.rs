@@ -10,6 +10,7 @@
 use protocol::KINDS;
 use tokio_postgres::{Client, GenericClient, Statement, types::Oid};
 
+use super::pooler;
 use crate::copy::side;
 
 /// The schema of an installation.
@@ -49,11 +50,26 @@ pub enum Obstacle {
     /// Nothing can be written.
     #[error("the database is read-only: {0} (SQLSTATE 25006)")]
     ReadOnly(&'static str),
+    /// A pooler that gives each transaction another session.
+    #[error(
+        "the database's address leads to a connection pooler in transaction mode, where settings, \
+         locks and prepared statements of a session get lost: use a pool in session mode, or the \
+         server's own address"
+    )]
+    Pooled,
+    /// There is no schema to make tables in.
+    #[error(
+        "search_path ({0}) leads to no schema that exists and may be used: CREATE SCHEMA first; a name \
+         with capitals, spaces or signs is written in quotes, as options=-csearch_path=\"GS-1\""
+    )]
+    NoSchema(String),
 }
 
 /// Finds in a transaction that the tables are still what [`Tables::check`] has found.
 pub(super) struct Guard {
     statement: Statement,
+    /// The server's process in which all has been prepared.
+    process: i32,
     schema: Oid,
     names: Vec<String>,
     oids: Vec<Oid>,
@@ -136,17 +152,22 @@ impl Tables {
         oids: Vec<Oid>,
     ) -> Result<Guard, tokio_postgres::Error> {
         let statement = client.prepare(GUARD).await?;
+        let process = pooler::process(client).await?;
         let schema = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1";
         let schema = client.query_one(schema, &[&self.schema]).await?.get(0);
-        Ok(Guard { statement, schema, names: table_names().map(str::to_owned).collect(), oids })
+        let names = table_names().map(str::to_owned).collect();
+        Ok(Guard { statement, process, schema, names, oids })
     }
 }
 
 impl Guard {
     /// Fails unless rows that are stored now are found.
     pub(super) async fn check(&self, client: &impl GenericClient) -> Result<(), super::Error> {
-        let Self { statement, schema, names, oids } = self;
+        let Self { statement, process, schema, names, oids } = self;
         let row = client.query_one(statement, &[oids, names, schema]).await?;
+        if row.get::<_, i32>(2) != *process {
+            return Err(Obstacle::Pooled.into());
+        }
         let (is_restoring, intact): (bool, i64) = (row.get(0), row.get(1));
         if is_restoring {
             return Err(Obstacle::Restoring.into());
@@ -287,7 +308,8 @@ const GUARD: &str = "
            (SELECT count(*)
             FROM pg_catalog.pg_class
             WHERE oid = ANY ($1) AND relname = ANY ($2) AND relnamespace = $3
-              AND relkind IN ('r', 'p') AND relpersistence = 'p' AND NOT relrowsecurity)";
+              AND relkind IN ('r', 'p') AND relpersistence = 'p' AND NOT relrowsecurity),
+           pg_catalog.pg_backend_pid()";
 
 /// A standby's transactions are all read-only. A session keeps what it began with, so that what the
 /// next one would begin with counts as well: the more special setting, as the server chooses.

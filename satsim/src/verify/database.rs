@@ -1,8 +1,9 @@
 //! The database that a station stores in: asked, never written to.
 
+use address::{Address, AddressError, ConnectError};
 use futures_util::TryStreamExt as _;
-use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Config, NoTls, Row, types::ToSql};
+use tokio::{runtime::Runtime, time::timeout};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 /// An open connection.
 #[derive(Debug)]
@@ -22,9 +23,9 @@ pub enum DatabaseError {
         "--database-url is no address of a database: {0}; its form is \
          postgresql://USER:PASSWORD@HOST:5432/DATABASE"
     )]
-    Url(tokio_postgres::Error),
-    #[error("cannot reach the database: {}; is --database-url right?", said(.0))]
-    Unreachable(tokio_postgres::Error),
+    Url(AddressError),
+    #[error("{0}; is --database-url right?")]
+    Unreachable(ConnectError),
     #[error("the database refused to count: {}; is --database-url that of a station?", said(.0))]
     Refused(tokio_postgres::Error),
     #[error("cannot start: {0}")]
@@ -32,9 +33,11 @@ pub enum DatabaseError {
 }
 
 impl Database {
-    /// Connects.
+    /// Connects, and begins the one transaction in which all is asked: behind a pooler, settings hold
+    /// for no longer than that.
     pub fn open(url: &str) -> Result<Self, DatabaseError> {
-        let mut config: Config = url.parse().map_err(DatabaseError::Url)?;
+        let address: Address = url.parse().map_err(DatabaseError::Url)?;
+        let mut config = address.config();
         config.application_name("satsim verify");
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_DURATION_MAX);
@@ -44,11 +47,16 @@ impl Database {
             .build()
             .map_err(DatabaseError::Runtime)?;
         let client = runtime.block_on(async {
-            let (client, connection) =
-                config.connect(NoTls).await.map_err(DatabaseError::Unreachable)?;
+            let unreachable = |error| DatabaseError::Unreachable(address.connect_error(error));
+            let connected = timeout(CONNECT_DURATION_MAX, address.connect(&config)).await;
+            let (client, connection) = connected
+                .map_err(|_| unreachable(None))?
+                .map_err(|error| unreachable(Some(error)))?;
             // Its end, good or bad, shows in the queries.
             tokio::spawn(connection);
-            client.batch_execute(SETTINGS).await.map_err(DatabaseError::Refused)?;
+            client.batch_execute("BEGIN").await.map_err(|error| unreachable(Some(error)))?;
+            let settings = address.transaction_settings().unwrap_or_default();
+            client.batch_execute(&(settings + SETTINGS)).await.map_err(DatabaseError::Refused)?;
             Ok::<_, DatabaseError>(client)
         })?;
         Ok(Self { runtime, client })
@@ -97,6 +105,6 @@ fn said(error: &tokio_postgres::Error) -> String {
 pub(super) const MARGIN_S: u32 = 1;
 /// Counting all rows may take longer than a role for dashboards is allowed, and sorts them; times
 /// are compared as they stand in the report.
-const SETTINGS: &str = "SET statement_timeout = 0; SET work_mem = '128MB'; SET timezone = 'UTC'; \
-    SET default_transaction_read_only = on";
+const SETTINGS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '128MB'; \
+    SET LOCAL timezone = 'UTC'; SET TRANSACTION READ ONLY";
 const CONNECT_DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! `sslmode` and `sslrootcert`, taken out of an address: the driver knows half of the former's
-//! values, and refuses the latter.
+//! `sslmode`, `sslrootcert` and `options`, taken out of an address: the driver knows half of the
+//! first's values, refuses the second, and sends the third where poolers refuse it.
 
 use percent_encoding::percent_decode_str;
 
@@ -11,12 +11,30 @@ pub(crate) struct Parameters {
     pub(crate) rest: String,
     pub(crate) mode: Option<String>,
     pub(crate) roots: Option<String>,
+    pub(crate) options: Option<String>,
 }
+
+/// Whether the text is a URL whose password has a percent sign.
+pub(crate) fn has_percent_in_password(text: &str) -> bool {
+    let credentials = without_scheme(text).and_then(|rest| rest.split_once('@'));
+    let password = credentials.and_then(|(credentials, _)| credentials.split_once(':'));
+    password.is_some_and(|(_, password)| password.contains('%'))
+}
+
+fn without_scheme(text: &str) -> Option<&str> {
+    SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme))
+}
+
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 impl Parameters {
     pub(crate) fn take_from(text: &str) -> Result<Self, AddressError> {
-        let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        if is_url { Ok(Self::take_from_url(text)) } else { Self::take_from_pairs(text) }
+        match without_scheme(text) {
+            // Where the password ends cannot be told, and so not which parts may be shown.
+            Some(rest) if rest.matches('@').nth(1).is_some() => Err(AddressError::Encoding),
+            Some(_) => Ok(Self::take_from_url(text)),
+            None => Self::take_from_pairs(text),
+        }
     }
 
     fn take_from_url(text: &str) -> Self {
@@ -44,7 +62,18 @@ impl Parameters {
     fn take_from_pairs(text: &str) -> Result<Self, AddressError> {
         let mut taken = Self::default();
         let mut left = text.trim_start();
+        let mut is_after_password = false;
         while let Some((key, after)) = left.split_once('=') {
+            // What the driver would call an unknown key may be the rest of a password, or all of an
+            // address whose scheme is missing or another.
+            let is_key = PAIR_KEYS.contains(&key.trim_end());
+            if !is_key && is_after_password {
+                return Err(AddressError::AfterPassword);
+            }
+            if !key.trim_end().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+                return Err(AddressError::NoForm);
+            }
+            is_after_password = key.trim_end() == "password";
             let after = after.trim_start();
             let is_quoted = after.starts_with('\'');
             let (mut value, mut is_escaped, mut end) = (String::new(), false, None);
@@ -76,6 +105,9 @@ impl Parameters {
             }
             left = after[end..].trim_start();
         }
+        if is_after_password && !left.is_empty() {
+            return Err(AddressError::AfterPassword);
+        }
         // What is no pair is for the driver to refuse.
         taken.rest.push_str(left);
         Ok(taken)
@@ -86,12 +118,37 @@ impl Parameters {
         let slot = match key {
             "sslmode" => &mut self.mode,
             "sslrootcert" => &mut self.roots,
+            "options" => &mut self.options,
             _ => return false,
         };
         *slot = (!value.is_empty()).then(|| value.to_owned());
         true
     }
 }
+
+/// What may follow a password.
+const PAIR_KEYS: [&str; 20] = [
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslmode",
+    "sslrootcert",
+    "sslnegotiation",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
 
 #[cfg(test)]
 mod tests {

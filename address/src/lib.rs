@@ -1,5 +1,12 @@
-//! The address of a PostgreSQL server, and connecting to it: with TLS, where `sslmode` and
+//! The address of a PostgreSQL database, and connecting to it: with TLS, where `sslmode` and
 //! `sslrootcert` of the address ask for it, as they mean it to libpq.
+//!
+//! No message, log line or `Debug` output has the password in it: errors of connecting name host,
+//! port, database and user ([`ConnectError`]), errors of reading an address repeat no part that a
+//! password could have run into.
+//!
+//! The settings in `options` (`-c NAME=VALUE`) are not sent when a connection starts, since poolers
+//! refuse that, but are set right after it ([`Address::settings`]).
 //!
 //! | `sslmode` | TLS | whom it trusts |
 //! |---|---|---|
@@ -15,12 +22,17 @@
 //! instead of a promise that is not kept, and the name of a host must be among the certificate's
 //! subject alternative names.
 
+mod connect_error;
 mod parameters;
+mod settings;
 mod trust;
 
-use std::{error::Error as _, fmt, future::Future, io, path::PathBuf, pin::Pin, str::FromStr};
+use std::{
+    error::Error as _, fmt, future::Future, io, path::PathBuf, pin::Pin, str::FromStr, sync::Arc,
+};
 
 use rustls::CertificateError;
+use tokio::sync::OnceCell;
 use tokio_postgres::{
     CancelToken, Client, Config, Error,
     config::{Host, SslMode},
@@ -28,7 +40,10 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub use connect_error::ConnectError;
+
 use parameters::Parameters;
+use settings::{Scope, Settings};
 use trust::Trust;
 
 /// Where a database is, and how to speak to it.
@@ -36,6 +51,11 @@ use trust::Trust;
 pub struct Address {
     config: Config,
     tls: MakeRustlsConnect,
+    settings: Settings,
+    /// Whether the address is a URL whose password has a percent sign, which begins an encoded
+    /// octet there.
+    has_percent_in_password: bool,
+    checked: Arc<OnceCell<()>>,
 }
 
 /// Drives a connection for as long as its client lives; to be spawned.
@@ -49,8 +69,22 @@ pub enum AddressError {
     Form(#[from] Error),
     #[error("it names no host")]
     NoHost,
+    #[error("it is neither a URL that begins with postgresql:// nor pairs of KEY=VALUE")]
+    NoForm,
     #[error("a quoted value does not end")]
     Quote,
+    #[error(
+        "there is more than one @ in it: in a user's name or password, @ is written %40, / is %2F, \
+         : is %3A, # is %23, ? is %3F, % is %25 and a space %20"
+    )]
+    Encoding,
+    #[error(
+        "what follows the password is no KEY=VALUE: a value with spaces is written in quotes ('), \
+         and with a backslash before each ' and \\ in it"
+    )]
+    AfterPassword,
+    #[error("options={0}: expected -c NAME=VALUE or --NAME=VALUE, separated by spaces")]
+    Options(String),
     #[error("sslmode={0}: expected disable, prefer, require, verify-ca or verify-full")]
     Mode(String),
     #[error("sslmode={0} needs sslrootcert=FILE, the CA's certificate, or sslrootcert=system")]
@@ -68,9 +102,12 @@ pub enum AddressError {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Reads a URL or a string of `key=value`, and the file of `sslrootcert`.
+    /// Reads a URL or a string of `key=value`, and the file of `sslrootcert`. White space around it,
+    /// such as the end of a line, is no part of it.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let Parameters { rest, mode, roots } = Parameters::take_from(text)?;
+        let text = text.trim();
+        let Parameters { rest, mode, roots, options } = Parameters::take_from(text)?;
+        let settings = Settings::from_options(options.as_deref().unwrap_or_default())?;
         let mut config: Config = rest.parse()?;
         let hosts = config.get_hosts();
         if hosts.is_empty() && config.get_hostaddrs().is_empty() {
@@ -80,7 +117,13 @@ impl FromStr for Address {
             && hosts.iter().all(|host| matches!(host, Host::Unix(_)));
         let (mode, trust) = Trust::from_parameters(mode.as_deref(), roots)?;
         config.ssl_mode(if is_local { SslMode::Disable } else { mode });
-        Ok(Self { config, tls: MakeRustlsConnect::new(trust.into_client()?) })
+        Ok(Self {
+            config,
+            tls: MakeRustlsConnect::new(trust.into_client()?),
+            settings,
+            has_percent_in_password: parameters::has_percent_in_password(text),
+            checked: Arc::default(),
+        })
     }
 }
 
@@ -89,6 +132,37 @@ impl Address {
     #[must_use]
     pub fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    /// Statements that apply the settings in `options`, to be executed right after connecting; none
+    /// if there are none.
+    #[must_use]
+    pub fn settings(&self) -> Option<String> {
+        self.settings.statements(Scope::Session)
+    }
+
+    /// The same for the current transaction only.
+    #[must_use]
+    pub fn transaction_settings(&self) -> Option<String> {
+        self.settings.statements(Scope::Transaction)
+    }
+
+    /// Where it leads, for people: database, host, port and user.
+    #[must_use]
+    pub fn target(&self) -> String {
+        connect_error::target(&self.config)
+    }
+
+    /// Set once whoever connects has found out what has to be known of this address; clones share it.
+    #[must_use]
+    pub fn checked(&self) -> &OnceCell<()> {
+        &self.checked
+    }
+
+    /// What is to be said about an error of connecting; without one, there was no answer in time.
+    #[must_use]
+    pub fn connect_error(&self, cause: Option<Error>) -> ConnectError {
+        ConnectError::new(&self.config, self.has_percent_in_password, cause)
     }
 
     /// Connects with settings that came from [`Self::config`].
@@ -192,6 +266,7 @@ mod tests {
     #[test]
     fn errors_say_what_to_do_and_no_password() {
         for (parameters, part) in [
+            ("?options=-B%20100", "-c NAME=VALUE"),
             ("?sslmode=allow", "verify-full"),
             ("?sslmode=sEcret", "expected disable"),
             ("?sslmode=verify-full", "sslrootcert=FILE"),
@@ -209,6 +284,65 @@ mod tests {
         }
         assert!(read("postgresql://").unwrap_err().contains("no host"));
         assert!(read("host='h").is_err());
+    }
+
+    #[test]
+    fn an_address_that_a_password_runs_through_says_how_to_write_it_and_shows_nothing_of_it() {
+        for (text, part) in [
+            ("postgresql://a:p4ss@w0rd@h/d", "%40"),
+            ("postgresql://a:p4ss@w0rd/x?y=1@h:5432/d", "%40"),
+            ("postgresql://a:p4ss@w0?rd=1@h:5432/d", "%40"),
+            ("postgresql://me@server:p4ss@h/d", "%40"),
+            ("host=h password=p4ss w0rd user=a", "quotes"),
+            ("host=h password=p4ss w0rd=x user=a", "quotes"),
+            ("host=h user=a password=p4ss w0rd", "quotes"),
+            ("host=h user=a password='p4ss", "does not end"),
+            ("mysql://a:p4ss@h/d?w0=1", "postgresql://"),
+            ("a:p4ss@h/d?w0=1", "postgresql://"),
+            ("host=h user=a password='p4ss'w0rd", "quotes"),
+        ] {
+            let line = read(text).unwrap_err();
+            assert!(line.contains(part), "{text}: {line}");
+            assert!(!line.contains("p4ss") && !line.contains("w0"), "{text}: {line}");
+        }
+        // These are read as they are meant.
+        for (password, written) in [
+            ("p/w", "p/w"),
+            ("p#w", "p#w"),
+            ("p?w", "p?w"),
+            ("p w", "p w"),
+            ("p:w", "p:w"),
+            ("50%off", "50%off"),
+            ("p@w", "p%40w"),
+            ("p/?#%w", "p%2F%3F%23%25w"),
+        ] {
+            let address: Address = format!("postgresql://a:{written}@h:7/d").parse().unwrap();
+            let config = address.config();
+            assert_eq!(config.get_password(), Some(password.as_bytes()), "{written}");
+            assert_eq!((config.get_dbname(), config.get_ports()), (Some("d"), &[7][..]));
+        }
+    }
+
+    #[test]
+    fn white_space_around_an_address_is_no_part_of_it() {
+        for text in ["postgresql://a:b@h/d\n", " postgresql://a:b@h/d\r\n", "host=h dbname=d\n"] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.config().get_dbname(), Some("d"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn settings_in_options_are_set_after_connecting() {
+        let text = "postgresql://a@h/d?options=-csearch_path%3D%22GS-1%22%2Cpublic%20-c%20role=x";
+        let address: Address = text.parse().unwrap();
+        assert_eq!(address.config().get_options(), None);
+        let settings = address.settings().unwrap();
+        assert!(settings.contains(r#"E'search_path', E'"GS-1",public'"#), "{settings}");
+        assert!(settings.contains("E'role', E'x'"), "{settings}");
+        let address: Address = r"host=h options='-c a.b=it\'s'".parse().unwrap();
+        assert!(address.settings().unwrap().contains(r"E'a.b', E'it\'s'"));
+        let address: Address = "postgresql://a@h/d".parse().unwrap();
+        assert_eq!(address.settings(), None);
     }
 
     #[test]
