@@ -140,7 +140,7 @@ fn the_demo_fits_its_terminal_and_shows_anomalies() -> Result<()> {
     let mut emulator = vt100::Parser::new(cells(24), cells(80), 1_000);
     let start = Instant::now();
     // Takes what the demo draws until the screen has `what`.
-    let mut draw_until = |emulator: &mut vt100::Parser, what: &str| -> Result<()> {
+    let draw_until = |emulator: &mut vt100::Parser, what: &str| -> Result<()> {
         loop {
             let screen = emulator.screen().contents();
             if screen.contains(what) {

@@ -108,7 +108,8 @@ fn run(options: &Options) -> Result<bool> {
     let mut notes = notes(&cluster, &station, duration)?;
     notes.extend(grafana.as_mut().map(|grafana| match grafana.check_running() {
         Ok(()) => format!("Grafana      {}", grafana.url()),
-        Err(error) => format!("Grafana      {error}"),
+        // The rest is the end of its log.
+        Err(error) => format!("Grafana      {}", error.to_string().lines().next().unwrap_or("?")),
     }));
     let mut screen = Screen::new(notes)?;
     watch(&cluster, &mut station, &mut constellation, &mut screen, &interrupt, duration)?;
@@ -134,8 +135,9 @@ fn watch(
 ) -> Result<()> {
     let start = Instant::now();
     let mut before: Option<(Instant, Counters)> = None;
-    for tick in 1.. {
-        let due = REFRESH_INTERVAL * tick;
+    loop {
+        // A machine too busy for one drawing a second leaves some out, and the time stays right.
+        let due = Duration::from_secs(start.elapsed().as_secs()) + REFRESH_INTERVAL;
         let end = duration.map_or(due, |duration| due.min(duration));
         if interrupt.came_within(end.saturating_sub(start.elapsed()))
             || duration.is_some_and(|duration| start.elapsed() >= duration)

@@ -65,6 +65,8 @@ pub(crate) struct Screen {
     is_terminal: bool,
     /// Lines that stay the same: what runs where, and how to look oneself.
     notes: Vec<String>,
+    /// The second of the last line, where there is no terminal.
+    printed_s: u64,
     /// The size when it was drawn last.
     drawn: Option<Size>,
     size: Size,
@@ -77,7 +79,7 @@ impl Screen {
         if !is_terminal {
             outln!("{}", notes.join("\n"))?;
         }
-        Ok(Self { is_terminal, notes, drawn: None, size: USUAL_SIZE })
+        Ok(Self { is_terminal, notes, printed_s: 0, drawn: None, size: USUAL_SIZE })
     }
 
     /// Measures the terminal: what the next drawing has room for.
@@ -92,12 +94,14 @@ impl Screen {
     /// Draws the screen, or prints a line if it is time for one.
     pub(crate) fn show(&mut self, figures: &Figures<'_>) -> Result<()> {
         if self.is_terminal {
-            self.draw(figures)
-        } else if figures.elapsed.as_secs().is_multiple_of(LINE_INTERVAL_S) {
-            outln!("{}", line(figures))
-        } else {
-            Ok(())
+            return self.draw(figures);
         }
+        let second = figures.elapsed.as_secs();
+        if second / LINE_INTERVAL_S > self.printed_s / LINE_INTERVAL_S {
+            self.printed_s = second;
+            outln!("{}", line(figures))?;
+        }
+        Ok(())
     }
 
     fn draw(&mut self, figures: &Figures<'_>) -> Result<()> {
