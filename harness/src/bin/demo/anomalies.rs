@@ -12,7 +12,7 @@ pub(crate) const COLUMNS: [Column; 10] = [
     Column::text("channel", 16),
     Column::text("detector", 10),
     Column::text("severity", 9),
-    Column::number("observed", 9),
+    Column::number("peak", 9),
     Column::number("expected", 9),
     Column::text("  state", 12),
     Column::number("samples", 9),
@@ -34,7 +34,7 @@ impl Anomalies {
             &format!(
                 "SELECT count(*), count(*) FILTER (WHERE closed_at IS NULL) FROM anomaly;
                  SELECT to_char(opened_at, 'HH24:MI:SS'), satellite_id, channel, detector, severity,
-                        round(observed::numeric, 3), round(expected::numeric, 3),
+                        round(coalesce(peak_observed, observed)::numeric, 3), round(expected::numeric, 3),
                         '  ' || coalesce(close_reason, 'open'), samples, round(score::numeric, 1)
                  FROM anomaly ORDER BY opened_at DESC, id DESC LIMIT {shown}"
             ),
