@@ -59,7 +59,7 @@ pub fn exit_code(program: &str, outcome: Result<bool>) -> ExitCode {
 }
 
 fn is_output_closed(error: &Error) -> bool {
-    error.chain().any(|cause| cause.is::<OutputClosed>())
+    error.chain().any(|cause| cause.downcast_ref::<OutputClosed>().is_some())
 }
 
 #[cfg(test)]

@@ -27,12 +27,12 @@ const CONNECT_DURATION_MAX: Duration = Duration::from_secs(10);
 
 /// Starts an installed Grafana with the dashboards of this repository, until Ctrl-C.
 ///
-/// Grafana is taken from GRAFANA_HOME, the PATH or /usr/share/grafana; docs/grafana.md says how to
+/// Grafana is taken from `GRAFANA_HOME`, the PATH or /usr/share/grafana; docs/grafana.md says how to
 /// install it.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Database to show. As its owner, orbitstream_reader gets a new password; a URL of
-    /// orbitstream_reader changes nothing. Without it, the running demo's
+    /// Database to show. As its owner, `orbitstream_reader` gets a new password; a URL of
+    /// `orbitstream_reader` changes nothing. Without it, the running demo's
     #[arg(
         long,
         env,
