@@ -42,30 +42,34 @@ fn env_has_random_passwords_and_is_never_overwritten() -> anyhow::Result<()> {
         fs::copy(root().join(name), folder.path().join(name))?;
     }
     let env = folder.path().join(".env");
-    let make = || Command::new(folder.path().join("scripts/env.sh")).output();
+    let run = || Command::new(folder.path().join("scripts/env.sh")).output();
 
-    let output = make()?;
+    let output = run()?;
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(fs::metadata(&env)?.permissions().mode() & 0o777, 0o600);
-    let made = fs::read_to_string(&env)?;
-    let passwords: BTreeSet<&str> = made
+    let written = fs::read_to_string(&env)?;
+    let passwords: BTreeSet<&str> = written
         .lines()
         .filter_map(|line| line.split_once("_PASSWORD="))
         .map(|(_, password)| password)
         .collect();
-    assert_eq!(passwords.len(), 4, "{made}");
+    assert_eq!(passwords.len(), 4, "{written}");
     for password in &passwords {
-        assert!(password.len() == 48 && password.bytes().all(|c| c.is_ascii_hexdigit()), "{made}");
+        assert!(
+            password.len() == 48 && password.bytes().all(|c| c.is_ascii_hexdigit()),
+            "{written}"
+        );
         assert!(!text(&output).contains(password), "a password is printed");
     }
     // All else is as in the example.
-    let emptied = passwords.iter().fold(made.clone(), |text, password| text.replace(password, ""));
+    let emptied =
+        passwords.iter().fold(written.clone(), |text, password| text.replace(password, ""));
     assert_eq!(emptied, fs::read_to_string(root().join(ENV))?);
 
-    let output = make()?;
+    let output = run()?;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains(".env is there already"), "{}", text(&output));
-    assert_eq!(fs::read_to_string(&env)?, made);
+    assert_eq!(fs::read_to_string(&env)?, written);
     Ok(())
 }
 
