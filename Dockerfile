@@ -27,6 +27,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # A number, not a name: it needs no entry in /etc/passwd, and a platform that refuses root can
 # see that it is none.
 FROM debian:bookworm-slim AS runtime
+# The authorities that a hosted database's certificate is checked against.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
 # A new volume takes over its owner.
 RUN install -d -o 10001 -g 10001 /var/lib/orbitstream
 USER 10001:10001

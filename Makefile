@@ -24,8 +24,8 @@ target := $(or $(CARGO_TARGET_DIR),target)
 tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate grafana-shots \
-	instructions
+.PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate env grafana \
+	grafana-shots instructions
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,13 @@ instructions: ## Records how many instructions a parsed frame takes; a test comp
 
 generate: ## Writes the files that come from the packet declarations
 	cargo run -p orbitstream-harness --bin generate
+
+env: ## Makes .env with random passwords for docker compose; never changes one that is there
+	@scripts/env.sh
+
+grafana: ## Starts the Grafana that is installed, on DATABASE_URL or the running demo's database
+	cargo build --release -p orbitstream-harness --bin grafana
+	@exec $(target)/release/grafana
 
 grafana-shots: ## Draws every dashboard with live data (needs Grafana and Chromium on the PATH)
 	@scripts/setup.sh postgres

@@ -118,10 +118,22 @@ def check_hardening(services):
             yield f"{name}: keeps capabilities"
         if service.get("security_opt") != ["no-new-privileges:true"]:
             yield f"{name}: security_opt is not no-new-privileges alone"
+        if not re.fullmatch(r"[1-9]\d*[mg]", str(service.get("mem_limit", ""))):
+            yield f"{name}: no limit of memory"
         for key in ("privileged", "devices", "network_mode", "pid", "ipc", "userns_mode", "sysctls",
                     "volumes_from", "env_file", "secrets", "extends"):
             if key in service:
                 yield f"{name}: {key} is not wanted here"
+
+
+def check_database(services):
+    """TimescaleDB's jobs have the worker processes that they need."""
+    command = " ".join(services["timescaledb"].get("command", []))
+    settings = dict(re.findall(r"--([\w.]+)=(\d+)", command))
+    names = ("max_worker_processes", "timescaledb.max_background_workers", "max_parallel_workers")
+    processes, jobs, parallel = (int(settings.get(name, 0)) for name in names)
+    if 0 in (processes, jobs, parallel) or processes < jobs + parallel + 3:
+        yield "timescaledb: too few worker processes for its jobs"
 
 
 def check_order(services):
@@ -212,10 +224,12 @@ def check_ports(services):
     for name, service in services.items():
         for port in service.get("ports", []):
             found = isinstance(port, str) and re.fullmatch(
-                r"(?:127\.0\.0\.1|\$\{\w+:-127\.0\.0\.1\}):(\d+):(\d+)(?:/(udp|tcp))?", port
+                r"(?:127\.0\.0\.1|\$\{\w+:-127\.0\.0\.1\}):\$\{\w+_PORT:-(\d+)\}:(\d+)"
+                r"(?:/(udp|tcp))?", port
             )
             if not found:
-                yield f"{name}: port {port} is not bound to 127.0.0.1 by default"
+                yield f"{name}: port {port} is not bound to 127.0.0.1 by default, with a port that " \
+                    ".env can change"
                 continue
             published.add((name, int(found[1]), int(found[2]), found[3] or "tcp"))
     for name, host, container, protocol in sorted(published ^ PUBLISHED):
@@ -353,6 +367,7 @@ def problems(tree):
         return [f"{name}: environment is a list, not a mapping" for name in listed]
     return [
         *check_hardening(services),
+        *check_database(services),
         *check_order(services),
         *check_secrets("compose.yaml", compose),
         *check_variables(tree, compose),

@@ -17,6 +17,9 @@ def check_dockerfile(tree, services):
     yield from check_instructions(stages, instructions)
     yield from check_context(tree, instructions)
     yield from check_packages(tree)
+    installed = [rest for word, rest in instructions if word == "RUN" and "apt-get install" in rest]
+    if not any("ca-certificates" in rest for rest in installed):
+        yield "Dockerfile: no ca-certificates, so no hosted database can be reached by TLS"
 
 
 def check_targets(stages, services):

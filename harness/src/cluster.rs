@@ -174,7 +174,9 @@ impl Cluster {
         if socket.is_empty() {
             return format!("psql {}", self.url(database));
         }
-        format!("psql -h {socket} -p {} -U {OWNER} {database}", self.port)
+        let command = format!("psql -h {socket} -p {} -U {OWNER}", self.port);
+        // A database is named after its user unless it is said otherwise.
+        if database == OWNER { command } else { format!("{command} {database}") }
     }
 
     /// Runs SQL as the owner, each statement by itself up to the first error, and gives back what

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::machine;
+use crate::output::exit_code;
 
 /// Figures with the sources and the machine that they are of.
 #[derive(Debug, Serialize)]
@@ -17,15 +18,9 @@ struct Kept<'a, T> {
     figures: &'a T,
 }
 
-/// Runs a program; an error is told in one line.
+/// Runs a program; an error is printed in one line.
 pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("error", run().map(|()| true))
 }
 
 /// Writes figures to `target/bench/NAME.json` of the current folder, with commit and machine, and gives

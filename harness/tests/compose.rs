@@ -4,8 +4,10 @@
 //! and what this project asks besides. The second test breaks each rule once, in memory, and
 //! wants the check to say so: a check that cannot fail shows nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -30,6 +32,45 @@ fn every_broken_rule_is_refused() {
         }
     }
     assert!(accepted.is_empty(), "not refused as they should be:\n{}", accepted.join("\n"));
+}
+
+#[test]
+fn env_has_random_passwords_and_is_never_overwritten() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::create_dir(folder.path().join("scripts"))?;
+    for name in [ENV, "scripts/env.sh"] {
+        fs::copy(root().join(name), folder.path().join(name))?;
+    }
+    let env = folder.path().join(".env");
+    let run = || Command::new(folder.path().join("scripts/env.sh")).output();
+
+    let output = run()?;
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(fs::metadata(&env)?.permissions().mode() & 0o777, 0o600);
+    let written = fs::read_to_string(&env)?;
+    let passwords: BTreeSet<&str> = written
+        .lines()
+        .filter_map(|line| line.split_once("_PASSWORD="))
+        .map(|(_, password)| password)
+        .collect();
+    assert_eq!(passwords.len(), 4, "{written}");
+    for password in &passwords {
+        assert!(
+            password.len() == 48 && password.bytes().all(|c| c.is_ascii_hexdigit()),
+            "{written}"
+        );
+        assert!(!text(&output).contains(password), "a password is printed");
+    }
+    // All else is as in the example.
+    let emptied =
+        passwords.iter().fold(written.clone(), |text, password| text.replace(password, ""));
+    assert_eq!(emptied, fs::read_to_string(root().join(ENV))?);
+
+    let output = run()?;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains(".env is there already"), "{}", text(&output));
+    assert_eq!(fs::read_to_string(&env)?, written);
+    Ok(())
 }
 
 /// Runs the check on the repository, with `stdin` for the file that `arguments` name.
@@ -94,6 +135,9 @@ const BREAKS: &[(&str, &str, &str, &str)] = &[
     (COMPOSE, "no-new-privileges:true", "seccomp:unconfined", "security_opt"),
     (COMPOSE, "user: \"472:0\"", "user: \"0:0\"", "unprivileged"),
     (COMPOSE, "    user: \"70:70\"\n", "", "unprivileged"),
+    (COMPOSE, "    mem_limit: 1g\n", "", "no limit of memory"),
+    (COMPOSE, "max_worker_processes=32", "max_worker_processes=16", "too few worker processes"),
+    (COMPOSE, "      - --max_worker_processes=32\n", "", "too few worker processes"),
     // Secrets and variables.
     (COMPOSE, "GF_SECURITY_ADMIN_PASSWORD: ${", "GF_SECURITY_ADMIN_PASSWORD: admin #{", "a secret"),
     (COMPOSE, "${ORBITSTREAM_GRAFANA_PASSWORD:?", "${ORBITSTREAM_GRAFANA_PASSWORD:-", "a secret"),
@@ -108,13 +152,20 @@ const BREAKS: &[(&str, &str, &str, &str)] = &[
     (ENV, "#ORBITSTREAM_UDP_BIND=127.0.0.1", "#ORBITSTREAM_UDP_BIND=0.0.0.0", "another default"),
     (ENV, "#ORBITSTREAM_UDP_BIND=", "#ORBITSTREAM_UDP=\n#ORBITSTREAM_UDP_BIND=", "does not use"),
     // What the host shows.
-    (COMPOSE, "\"127.0.0.1:3001:3000\"", "\"3001:3000\"", "not bound to 127.0.0.1"),
+    (COMPOSE, "\"127.0.0.1:${ORBITSTREAM_GRAFANA", "\"${ORBITSTREAM_GRAFANA", "not bound to 127.0.0.1"),
     (COMPOSE, "UDP_BIND:-127.0.0.1}:", "UDP_BIND:-0.0.0.0}:", "not bound to 127.0.0.1"),
-    (COMPOSE, "      - \"127.0.0.1:3000:3000\"\n", "", "should be published"),
+    (COMPOSE, "127.0.0.1:${ORBITSTREAM_HTTP_PORT:-3000}:", "127.0.0.1:3000:", "that .env can change"),
+    (COMPOSE, "HTTP_PORT:-3000}:3000", "HTTP_PORT:-3333}:3000", "another default"),
+    (
+        COMPOSE,
+        "      - \"127.0.0.1:${ORBITSTREAM_HTTP_PORT:-3000}:3000\"\n",
+        "",
+        "should be published",
+    ),
     (
         COMPOSE,
         "    shm_size",
-        "    ports: [\"127.0.0.1:5432:5432\"]\n    shm_size",
+        "    ports: [\"127.0.0.1:${ORBITSTREAM_PORT:-5432}:5432\"]\n    shm_size",
         "should not be",
     ),
     (COMPOSE, "HTTP: 0.0.0.0:3000", "HTTP: 127.0.0.1:3000", "ORBITSTREAM_HTTP is not"),
@@ -162,6 +213,7 @@ const BREAKS: &[(&str, &str, &str, &str)] = &[
     (DOCKERFILE, "USER 10001:10001", "USER 0:0", "stage receiver runs as 0:0"),
     (DOCKERFILE, "USER 10001:10001\n", "", "stage satsim runs as root"),
     (DOCKERFILE, "USER 10001:10001", "USER 10002:10002", "another user than its image"),
+    (DOCKERFILE, "--no-install-recommends ca-certificates", "curl", "no ca-certificates"),
     (DOCKERFILE, "AS receiver", "AS station", "builds what the Dockerfile does not have"),
     (DOCKERFILE, "debian:bookworm-slim", "debian:latest", "not pinned"),
     (DOCKERFILE, "rust:1.95.0-slim-bookworm", "rust", "not pinned"),

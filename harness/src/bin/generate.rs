@@ -1,11 +1,24 @@
 //! Writes every generated file where it belongs; see [`harness::generate`].
 
 use std::fs;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use harness::generate;
+use harness::outln;
+use harness::output::exit_code;
 
-fn main() -> Result<()> {
+/// Writes the files that come from the packet declarations: dissector, documents, test data.
+#[derive(Debug, Parser)]
+struct Options {}
+
+fn main() -> ExitCode {
+    let Options {} = Options::parse();
+    exit_code("generate", run().map(|()| true))
+}
+
+fn run() -> Result<()> {
     let root = generate::root();
     for file in generate::files(&root)? {
         let path = root.join(&file.path);
@@ -17,7 +30,7 @@ fn main() -> Result<()> {
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&path, &file.octets));
         written.with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}", file.path.display());
+        outln!("wrote {}", file.path.display())?;
     }
     Ok(())
 }

@@ -9,19 +9,17 @@
 
 #![forbid(unsafe_code)]
 
-// The demo's Grafana: the same provisioning, the same settings.
-#[path = "demo/grafana.rs"]
-mod grafana;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 
 use anyhow::{Context as _, Result, bail};
-use harness::{Cluster, Constellation, Program, Station};
-
-use grafana::Grafana;
+use clap::Parser;
+use harness::grafana::{Access, NOT_FOUND, Source, random_password};
+use harness::outln;
+use harness::output::exit_code;
+use harness::{Cluster, Constellation, Grafana, Program, Station};
 
 const DATABASE: &str = "orbitstream";
 
@@ -54,48 +52,46 @@ const WIDTH: u32 = 1_600;
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// How long the present lasts before the pictures are taken.
-const RUN_DURATION: Duration = Duration::from_secs(180);
-/// How long Grafana may take to answer.
-const GRAFANA_DURATION_MAX: Duration = Duration::from_secs(60);
 /// How long one picture may take.
 const SHOT_DURATION_MAX: Duration = Duration::from_secs(120);
 /// Milliseconds of the browser's own time in which a page has to be complete.
 const PAGE_BUDGET_MS: u32 = 25_000;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("grafana-shots: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// Draws every dashboard with live data into target/grafana-shots, with the Grafana and the Chromium
+/// that are installed.
+#[derive(Debug, Parser)]
+struct Options {
+    /// How long the satellites fly before the pictures are taken
+    #[arg(long, env = "SHOTS_SECONDS", default_value_t = 180)]
+    seconds: u64,
 }
 
-fn run() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code("grafana-shots", run(&Options::parse()).map(|()| true))
+}
+
+fn run(options: &Options) -> Result<()> {
     let browser = browser()?;
     let folder = folder()?;
     let cluster = Cluster::start()?;
     cluster.create_database(DATABASE)?;
     Station::migrate(&cluster.url(DATABASE), &[])?;
     let writer = cluster.url_as("orbitstream_writer", Some(&login(&cluster, "writer")?), DATABASE);
-    let password = login(&cluster, "reader")?;
-    let Some(mut grafana) =
-        Grafana::start_if_installed(cluster.port(), DATABASE, &password, &folder)?
-    else {
-        bail!(
-            "neither grafana nor grafana-server is on the PATH: https://grafana.com/grafana/download"
-        );
+    let source = Source {
+        address: format!("127.0.0.1:{}", cluster.port()),
+        database: DATABASE.into(),
+        password: login(&cluster, "reader")?,
     };
+    let grafana = Grafana::start_if_installed(&source, Access::LookOnly, &folder)?;
+    let mut grafana = grafana.context(NOT_FOUND)?;
     let station = Station::start(&writer, &folder, harness::station::USUAL_PORTS, &[])?;
-    println!("{}", grafana.note());
+    outln!("Grafana      {}", grafana.url())?;
 
-    let duration = duration()?;
-    println!(
+    let duration = Duration::from_secs(options.seconds);
+    outln!(
         "Flying 100 satellites for {PAST_MINUTES} minutes in one, then {} s ...",
         duration.as_secs()
-    );
+    )?;
     let start = format!("--start={}", ago(&cluster, PAST_MINUTES)?);
     let past = [&CONSTELLATION[..], &PAST, &[&start]].concat();
     Constellation::fly(station.target(), &folder, &past)?;
@@ -103,11 +99,12 @@ fn run() -> Result<()> {
     let mut constellation = Constellation::start(station.target(), &folder, &present)?;
     thread::sleep(duration);
     constellation.check_running()?;
-    let address = wait_for_grafana(&mut grafana)?;
+    grafana.wait_until_ready()?;
+    let address = grafana.url();
     for (name, height, parameters, minutes) in SHOTS {
         let picture = folder.join(format!("{name}.png"));
         shoot(&browser, &folder, &picture, height, &page(&address, name, parameters, minutes)?)?;
-        println!("{}", picture.display());
+        outln!("{}", picture.display())?;
     }
     constellation.check_running()
 }
@@ -156,23 +153,6 @@ fn shoot(browser: &Path, folder: &Path, picture: &Path, height: u32, page: &str)
     Ok(())
 }
 
-/// Its address, once it answers.
-fn wait_for_grafana(grafana: &mut Grafana) -> Result<String> {
-    let start = Instant::now();
-    loop {
-        let note = grafana.note();
-        let Some(at) = note.find("http://") else { bail!("Grafana has ended: {note}") };
-        let address = note[at..].trim().to_owned();
-        if ureq::get(format!("{address}/api/health")).call().is_ok() {
-            return Ok(address);
-        }
-        if start.elapsed() > GRAFANA_DURATION_MAX {
-            bail!("Grafana does not answer at {address}: see grafana.log");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-}
-
 fn browser() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -183,18 +163,9 @@ fn browser() -> Result<PathBuf> {
 
 /// Lets a role in, and gives back its password.
 fn login(cluster: &Cluster, role: &str) -> Result<String> {
-    let password = format!("{:032x}", rand::random::<u128>());
+    let password = random_password();
     cluster.sql(DATABASE, &format!("ALTER ROLE orbitstream_{role} PASSWORD '{password}'"))?;
     Ok(password)
-}
-
-fn duration() -> Result<Duration> {
-    match env::var("SHOTS_SECONDS") {
-        Ok(seconds) if !seconds.is_empty() => {
-            Ok(Duration::from_secs(seconds.parse().context("SHOTS_SECONDS is not a number")?))
-        }
-        _ => Ok(RUN_DURATION),
-    }
 }
 
 /// Where the pictures and logs go.

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use harness::outln;
 use harness::{Cluster, ClusterOptions, Constellation, Station, generate, judges};
 
 use browsers::Dashboard;
@@ -74,7 +75,7 @@ fn run(options: &Options) -> Result<()> {
     for role in ["orbitstream_writer", "orbitstream_reader"] {
         cluster.sql(DATABASE, &format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'"))?;
     }
-    println!("Making {} minutes and {} days of past ...", options.minutes, options.days);
+    outln!("Making {} minutes and {} days of past ...", options.minutes, options.days)?;
     let past = Past {
         satellites: options.satellites,
         rate: options.rate,
@@ -90,13 +91,13 @@ fn run(options: &Options) -> Result<()> {
     let seconds = u64::from(options.seconds);
     let duration = format!("{}s", seconds + 2 * AROUND.as_secs());
     let flight = ["--satellites", &satellites, "--rate", &rate, "--duration", &duration];
-    println!("Flying {satellites} satellites at {rate} frames a second ...");
+    outln!("Flying {satellites} satellites at {rate} frames a second ...")?;
     let constellation = Constellation::start(station.target(), folder.path(), &flight)?;
     thread::sleep(AROUND);
 
     let reader = cluster.url_as("orbitstream_reader", Some(PASSWORD), DATABASE);
     let dashboards = queries(&reader)?;
-    println!("Refreshing {} each second for {seconds} s ...", DASHBOARDS.join(", "));
+    outln!("Refreshing {} each second for {seconds} s ...", DASHBOARDS.join(", "))?;
     let visits = browsers::refresh(&reader, &dashboards, Duration::from_secs(seconds))?;
 
     let truth = constellation.land()?;
@@ -123,7 +124,7 @@ fn run(options: &Options) -> Result<()> {
             .collect(),
     };
     let text = harness::figures::keep("dashboards", &figures)?;
-    println!("{text}");
+    outln!("{text}")?;
     ensure!(counters.committed == truth.generated, "{} frames were lost", figures.frames_lost);
     ensure!(rows_stored == counters.committed, "{rows_stored} rows of {}", counters.committed);
     ensure!(counters.frame_residual() == 0 && counters.sample_residual() == 0, "{counters:?}");

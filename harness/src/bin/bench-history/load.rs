@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use harness::Cluster;
+use harness::outln;
 use receiver::batch::Batch;
 use receiver::store::{Identity, Store};
 use serde::Serialize;
@@ -31,18 +32,18 @@ pub(crate) fn load(cluster: &Cluster, month: Month) -> Result<Loaded> {
     for target in TARGETS {
         target.make(cluster)?;
     }
-    println!("Loading {} into three databases ...", month.span());
+    outln!("Loading {} into three databases ...", month.span())?;
     let start = Instant::now();
     let samples = copy(cluster, month)?;
     let copy_seconds = start.elapsed().as_secs_f64();
-    println!("{samples} samples stored in each, in {copy_seconds:.0} s");
+    outln!("{samples} samples stored in each, in {copy_seconds:.0} s")?;
     let mut settle_seconds = BTreeMap::new();
     for target in TARGETS {
         let start = Instant::now();
         target.settle(cluster)?;
         settle_seconds.insert(target.name(), start.elapsed().as_secs_f64());
     }
-    println!("Settled in {settle_seconds:.0?} s");
+    outln!("Settled in {settle_seconds:.0?} s")?;
     target::finish(cluster)?;
     Ok(Loaded { samples, copy_seconds, settle_seconds })
 }

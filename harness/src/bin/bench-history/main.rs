@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use harness::outln;
 use harness::{Cluster, ClusterOptions, figures};
 use serde::Serialize;
 
@@ -158,7 +159,7 @@ fn run(options: &Options) -> Result<()> {
         let answer_rows = session.compare(question)?;
         let cold = times(session.cold(question, options.cold)?);
         let warm = times(session.warm(question, options.cold)?);
-        println!(
+        outln!(
             "{:<52} cold {:>9.1} ms {:>9.1} ms {:>9.1} ms ({:>6.1}x)  warm {:>9.2} ms {:>9.2} ms \
              {:>9.2} ms ({:>6.1}x)",
             question.name,
@@ -170,7 +171,7 @@ fn run(options: &Options) -> Result<()> {
             warm.hypertable.p50_ms,
             warm.shipped.p50_ms,
             warm.shipped_times_faster,
-        );
+        )?;
         asked.push(Asked {
             question: question.name,
             about: question.reach,
@@ -190,7 +191,7 @@ fn run(options: &Options) -> Result<()> {
         questions: asked,
     };
     let text = figures::keep("history", &figures)?;
-    println!("{text}");
+    outln!("{text}")?;
     judge(&figures, options)
 }
 

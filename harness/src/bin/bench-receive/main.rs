@@ -29,6 +29,7 @@ use clap::Parser;
 
 use bare::{Bare, Look};
 use figures::{Case, Figures, HEAD, Turn};
+use harness::outln;
 use ours::Ours;
 use run::Run;
 
@@ -71,12 +72,12 @@ fn run(options: &Options) -> Result<()> {
         receive_buffer_octets: options.receive_buffer,
         cases: Vec::new(),
     };
-    println!("{}\n{}", HEAD[0], HEAD[1]);
+    outln!("{}\n{}", HEAD[0], HEAD[1])?;
     for &gro in &options.gro {
         for &frames in &options.frames {
             for &satellites in &options.satellites {
                 let case = case(options, (gro, frames as usize, satellites))?;
-                println!("{}", case.row());
+                outln!("{}", case.row())?;
                 figures.cases.push(case);
             }
         }

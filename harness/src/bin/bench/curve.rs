@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use harness::figures;
+use harness::outln;
 use serde::Serialize;
 
 use crate::Common;
@@ -79,7 +80,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
                 receiver,
             };
             let outcome = load.fly(server)?;
-            println!("{:<18} {}", series.name, outcome.line());
+            outln!("{:<18} {}", series.name, outcome.line())?;
             let lost_percent = outcome.frames_lost as f64 / outcome.frames_sent as f64 * 100.0;
             series.points.push(Point { frames_per_second: rate, lost_percent, outcome });
         }
@@ -94,7 +95,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     };
     figures::keep("loss", &figures)?;
     plot::draw(&options.picture, &drawn)?;
-    println!("The curves are in {}", options.picture.display());
+    outln!("The curves are in {}", options.picture.display())?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use harness::figures::{self, median};
+use harness::outln;
 use serde::Serialize;
 
 use crate::Common;
@@ -136,7 +137,7 @@ fn case(
     receiver: &[String],
     connections: usize,
 ) -> Result<Case> {
-    println!("{name}, {tables:?}:");
+    outln!("{name}, {tables:?}:")?;
     let ways = match tables {
         Tables::Timescaledb => &[Way::Rows, Way::Columnstore][..],
         Tables::Plain => &[Way::Rows],
@@ -152,7 +153,7 @@ fn case(
             measured.push(copied);
             top = top.max(copied);
         }
-        println!("  COPY of the same rows: {top:.0} a second");
+        outln!("  COPY of the same rows: {top:.0} a second")?;
         anyhow::Ok(top)
     };
     let top = copy()?;
@@ -172,7 +173,7 @@ fn case(
         let load = load(rate, options.search_seconds);
         let outcome = load.fly(server)?;
         let is_held = outcome.may_be_held(&load, options.seconds);
-        println!("  {} {}", if is_held { "held  " } else { "missed" }, outcome.line());
+        outln!("  {} {}", if is_held { "held  " } else { "missed" }, outcome.line())?;
         *(if is_held { &mut held } else { &mut missed }) = rate;
         tried.push(Tried { frames_per_second: rate, is_held, outcome });
         if missed <= STEP {
@@ -187,7 +188,7 @@ fn case(
         let load = load(rate, options.seconds);
         let outcome = load.fly(server)?;
         let is_held = outcome.is_held(&load);
-        println!("  {} {}", if is_held { "HELD  " } else { "missed" }, outcome.line());
+        outln!("  {} {}", if is_held { "HELD  " } else { "missed" }, outcome.line())?;
         if is_held {
             long.push(outcome);
             shares.push(f64::from(rate) / copy()?);
@@ -200,10 +201,7 @@ fn case(
     }
     let of = |figure: fn(&Outcome) -> f64| median(&mut long.iter().map(figure).collect::<Vec<_>>());
     let share = median(&mut shares.clone());
-    println!(
-        "  {rate} frames a second held {} times: {shares:.2?} of COPY, {share:.2}",
-        long.len()
-    );
+    outln!("  {rate} frames a second held {} times: {shares:.2?} of COPY, {share:.2}", long.len())?;
     let [ceiling, columnstore] = ceiling;
     Ok(Case {
         name: name.to_owned(),
@@ -238,10 +236,11 @@ fn ten_thousand(server: &Server, options: &Options, tables: Tables) -> Result<Te
         receiver_cpu_percent: percent(outcome.cpu_s_per_million.receiver),
         postgresql_cpu_percent: percent(outcome.cpu_s_per_million.postgresql),
     };
-    println!(
+    outln!(
         "10,000 values a second: {:.1} % of a core in the receiver, {:.1} % in PostgreSQL",
-        figures.receiver_cpu_percent, figures.postgresql_cpu_percent
-    );
+        figures.receiver_cpu_percent,
+        figures.postgresql_cpu_percent
+    )?;
     Ok(figures)
 }
 

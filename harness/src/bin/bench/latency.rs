@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use harness::figures;
+use harness::outln;
 use serde::Serialize;
 
 use crate::Common;
@@ -50,7 +51,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
             receiver: options.common.receiver.clone(),
         };
         let outcome = load.fly(server)?;
-        println!("{}", outcome.line());
+        outln!("{}", outcome.line())?;
         ensure!(outcome.frames_lost == 0, "{} frames were lost", outcome.frames_lost);
         cases.push(Case { frames_per_second: rate, outcome });
     }

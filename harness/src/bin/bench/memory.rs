@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Args;
 use harness::figures;
+use harness::outln;
 use harness::{Constellation, Station, StopMode};
 use serde::Serialize;
 
@@ -60,7 +61,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     let mut cases = Vec::new();
     for &satellites in &options.satellites {
         let case = case(server, options, tables, satellites)?;
-        println!(
+        outln!(
             "{satellites:>6} satellites: {:.0} MiB at rest, {:.0} during an outage, {:.0} after it, \
              {:.0} at {} frames a second ({} lost)",
             case.at_rest_mib,
@@ -69,7 +70,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
             case.loaded_mib_max,
             options.rate,
             case.frames_lost
-        );
+        )?;
         cases.push(case);
     }
     let figures = Figures {

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use harness::figures;
+use harness::outln;
 use serde::Serialize;
 
 use crate::Common;
@@ -42,7 +43,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         receiver: options.common.receiver.clone(),
     };
     let outcome = load.fly(server)?;
-    println!("{}", outcome.line());
+    outln!("{}", outcome.line())?;
     let figures = Figures {
         frames_per_second: options.rate,
         seconds: options.seconds,

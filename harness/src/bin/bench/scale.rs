@@ -4,6 +4,7 @@
 use anyhow::Result;
 use clap::Args;
 use harness::figures::{self, median};
+use harness::outln;
 use serde::Serialize;
 
 use crate::Common;
@@ -72,12 +73,12 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
             let (rate, seconds) = (options.rate, options.seconds);
             let load = Load { rate, seconds, satellites: case.satellites, tables, receiver };
             let outcome = load.fly(server)?;
-            println!(
+            outln!(
                 "{:>6} satellites, {:>2} writers: {}",
                 case.satellites,
                 case.writers.unwrap_or(0),
                 outcome.line()
-            );
+            )?;
             case.runs.push(outcome);
         }
     }
@@ -85,10 +86,11 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         let runs = case.runs.iter().map(|run| run.frames_per_second_stored);
         case.frames_per_second_stored = median(&mut runs.collect::<Vec<_>>());
         let writers = case.writers.map_or("default".to_owned(), |number| number.to_string());
-        println!(
+        outln!(
             "{:>6} satellites, writers {writers}: {:.0} frames stored a second",
-            case.satellites, case.frames_per_second_stored
-        );
+            case.satellites,
+            case.frames_per_second_stored
+        )?;
     }
     let figures = Figures {
         frames_per_second_offered: options.rate,

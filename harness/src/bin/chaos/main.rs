@@ -22,6 +22,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use harness::chaos::{Absence, Field, Figures, Kind, Plan, Settings};
 use harness::machine;
+use harness::outln;
+use harness::output::exit_code;
 use serde_json::{Value, json};
 
 /// Breaks what can break while satellites send, and looks whether every row is there, once.
@@ -67,14 +69,7 @@ const FIGURES: &str = "target/bench/chaos.json";
 const OUTAGE_FIGURES: &str = "target/bench/outage.json";
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("error", run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<bool> {
@@ -95,7 +90,7 @@ fn run(options: &Options) -> Result<bool> {
 /// One long absence; whether all was well, and soon enough.
 fn outage(field: &Field, length: Duration, options: &Options) -> Result<bool> {
     if !field.has_journal() {
-        println!("note: this receiver keeps no journal; what its queue cannot hold is lost");
+        outln!("note: this receiver keeps no journal; what its queue cannot hold is lost")?;
     }
     let (rate, satellites) = (options.rate, options.satellites);
     let outcome = field.outage(&Absence { length, rate, satellites })?;
@@ -104,7 +99,7 @@ fn outage(field: &Field, length: Duration, options: &Options) -> Result<bool> {
         "machine": machine::description(),
         "outage": outcome,
     });
-    println!("{figures:#}");
+    outln!("{figures:#}")?;
     save(OUTAGE_FIGURES, &figures)?;
     let within =
         |seconds: Option<f64>| seconds.is_some_and(|s| s <= options.return_max.as_secs_f64());
@@ -128,7 +123,7 @@ fn outage(field: &Field, length: Duration, options: &Options) -> Result<bool> {
         }
     }
     for wrong in &wrong {
-        println!("FAILED: {wrong}");
+        outln!("FAILED: {wrong}")?;
     }
     Ok(wrong.is_empty())
 }
@@ -139,7 +134,7 @@ fn rounds(field: &Field, options: &Options) -> Result<bool> {
         let missing = Kind::ALL.into_iter().filter(|kind| !possible.contains(kind));
         let missing: Vec<_> = missing.map(Kind::name).collect();
         if !missing.is_empty() {
-            println!("note: this receiver keeps no journal; left out: {}", missing.join(", "));
+            outln!("note: this receiver keeps no journal; left out: {}", missing.join(", "))?;
         }
         possible
     } else {
@@ -149,13 +144,13 @@ fn rounds(field: &Field, options: &Options) -> Result<bool> {
         options.only.clone()
     };
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    println!("{} rounds from seed {seed} on", options.rounds);
+    outln!("{} rounds from seed {seed} on", options.rounds)?;
     let mut figures = Figures::default();
     for round in 0..options.rounds {
         let outcome = field.run(&Plan::draw(seed.wrapping_add(round), &kinds));
-        println!("{:>4}/{}  {}", round + 1, options.rounds, outcome.line());
+        outln!("{:>4}/{}  {}", round + 1, options.rounds, outcome.line())?;
         for wrong in &outcome.wrong {
-            println!("      {}", wrong.replace('\n', "\n      "));
+            outln!("      {}", wrong.replace('\n', "\n      "))?;
         }
         let is_clean = outcome.is_clean();
         figures.add(outcome);
@@ -169,7 +164,7 @@ fn rounds(field: &Field, options: &Options) -> Result<bool> {
     if let Some(summary) = summary.as_object_mut() {
         summary.remove("each");
     }
-    println!("{summary:#}");
+    outln!("{summary:#}")?;
     Ok(figures.are_clean())
 }
 

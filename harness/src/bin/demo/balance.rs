@@ -1,4 +1,4 @@
-//! The last page: every frame the satellites made, and where it is.
+//! The final ledger: every frame that the satellites made, and where it is.
 
 use harness::{Counters, Truth};
 
@@ -13,12 +13,8 @@ pub(crate) struct Balance<'a> {
 }
 
 impl Balance<'_> {
-    /// Samples that no satellite made.
-    fn by_hand(&self) -> u64 {
-        self.counters.json + self.counters.recovered
-    }
-
-    /// Frames generated, and samples sent by hand, of which nobody knows where they are.
+    /// Frames generated, samples sent via HTTP and samples recovered from the journal whose place
+    /// is not known.
     fn unexplained(&self) -> i64 {
         let counters = self.counters;
         let explained = counters.committed
@@ -27,7 +23,8 @@ impl Balance<'_> {
             + counters.quarantine_dropped
             + counters.queue_dropped
             + counters.lost;
-        (self.truth.generated + self.by_hand()) as i64 - explained as i64
+        let taken = self.truth.generated + counters.json + counters.recovered;
+        taken as i64 - explained as i64
     }
 
     /// Rows that the station says it has stored and the database does not have.
@@ -58,13 +55,14 @@ impl Balance<'_> {
             "Final ledger\n".into(),
             row("generated", truth.generated, "frames made by the satellites"),
             row("received", counters.frames, "frames that reached the station"),
-            row("by hand", self.by_hand(), "samples that came by HTTP"),
-            row("lost", counters.lost, "never came"),
-            row("corrupt", counters.corrupt(), "damaged on their way"),
+            row("via HTTP", counters.json, "samples sent as JSON"),
+            row("recovered", counters.recovered, "samples found in the journal at start"),
+            row("lost", counters.lost, "frames lost in transit"),
+            row("corrupt", counters.corrupt(), "frames that failed validation"),
             row("queue_dropped", counters.queue_dropped, "dropped because a queue was full"),
-            row("quarantined", counters.quarantined, "set aside"),
+            row("quarantined", counters.quarantined, "stored in the table quarantine"),
             row("quarantine_dropped", counters.quarantine_dropped, "beyond the quarantine's bound"),
-            row("pending", counters.pending, "not stored yet"),
+            row("pending", counters.pending, "accepted but not yet committed"),
             row("committed", counters.committed, "samples stored, as the station says"),
             row("rows", stored.rows, "in telemetry and attitude, as the database says"),
             residual(
@@ -82,7 +80,7 @@ impl Balance<'_> {
             residual(
                 "unexplained",
                 self.unexplained(),
-                "generated + by hand \
+                "generated + via HTTP + recovered \
                  - (committed + pending + quarantined + quarantine_dropped + queue_dropped \
                  + lost)",
             ),
@@ -102,7 +100,7 @@ impl Balance<'_> {
         if !self.is_even() {
             "FAILED: the ledger does not balance."
         } else if self.counters.lost > 0 {
-            "Every frame is accounted for, though some were lost on their way: this machine was too \
+            "Every frame is accounted for, though some were lost in transit: this machine was too \
              busy to receive them all."
         } else {
             "Every frame is accounted for."

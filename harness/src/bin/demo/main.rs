@@ -7,25 +7,32 @@
 
 #![forbid(unsafe_code)]
 
+mod anomalies;
 mod balance;
-mod grafana;
-mod interrupt;
 mod rows;
 mod screen;
+mod table;
 
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 use std::{env, io};
 
 use anyhow::{Context, Result, bail};
+use clap::Parser;
+use harness::grafana::{Access, READER, Source, random_password};
+use harness::output::exit_code;
 use harness::station::USUAL_PORTS;
-use harness::{Cluster, ClusterOptions, Constellation, Counters, Station};
+use harness::{
+    Cluster, ClusterOptions, Constellation, Counters, Grafana, Interrupt, Station, outln,
+};
 
+use anomalies::Anomalies;
 use balance::Balance;
-use grafana::Grafana;
-use interrupt::Interrupt;
 use rows::Stored;
 use screen::{Figures, Screen};
 
@@ -33,58 +40,87 @@ use screen::{Figures, Screen};
 const SATELLITES: u32 = 100;
 const RATE: u32 = 10;
 
+/// Chance per satellite and second that an anomaly starts: the first is found within half a minute.
+const ANOMALIES: f64 = 0.02;
+
 const DATABASE: &str = "orbitstream";
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Flies 100 satellites into a ground station with a private database, and shows it.
+///
+/// Ends on Ctrl-C, with a ledger of every frame; the database goes with it. Logs and reports stay in
+/// target/demo.
+#[derive(Debug, Parser)]
+struct Options {
+    /// End after this many seconds [default: on Ctrl-C]
+    #[arg(
+        long,
+        env = "DEMO_SECONDS",
+        value_name = "SECONDS",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
+    seconds: RunTime,
+}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("demo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("demo", run(&Options::parse()))
 }
 
 /// Runs the demo; true if the final ledger balances.
-fn run() -> Result<bool> {
-    let duration = duration()?;
+fn run(options: &Options) -> Result<bool> {
+    let RunTime(duration) = options.seconds;
     let interrupt = Interrupt::listen()?;
     let folder = folder()?;
     let _lock = lock(&folder)?;
 
-    println!("Starting a private PostgreSQL ...");
+    outln!("Starting a private PostgreSQL ...")?;
     let cluster = Cluster::start_with(&ClusterOptions { durable: true, ..Default::default() })?;
     cluster.create_database(DATABASE)?;
     Station::migrate(&cluster.url(DATABASE), &[])?;
     let writer_url =
         cluster.url_as("orbitstream_writer", Some(&login(&cluster, "writer")?), DATABASE);
 
-    println!("Starting the ground station ...");
+    outln!("Starting the ground station ...")?;
+    // A demo that was killed has left what its own database did not have yet.
+    remove_folder(&folder.join("journal"))?;
     let mut station = Station::start(&writer_url, &folder, USUAL_PORTS, &[])?;
-    let password = login(&cluster, "reader")?;
-    let mut grafana = Grafana::start_if_installed(cluster.port(), DATABASE, &password, &folder)?;
-    println!("Starting {SATELLITES} satellites ...");
+    let source = Source {
+        address: format!("127.0.0.1:{}", cluster.port()),
+        database: DATABASE.into(),
+        password: login(&cluster, "reader")?,
+    };
+    let _url = UrlFile::write(&folder, &cluster.url_as(READER, Some(&source.password), DATABASE))?;
+    let mut grafana = Grafana::start_if_installed(&source, Access::LookOnly, &folder)?;
+    outln!("Starting {SATELLITES} satellites ...")?;
     let mut constellation = Constellation::start(
         station.target(),
         &folder,
-        &["--satellites", &SATELLITES.to_string(), "--rate", &RATE.to_string()],
+        &[
+            &format!("--satellites={SATELLITES}"),
+            &format!("--rate={RATE}"),
+            &format!("--anomalies={ANOMALIES}"),
+        ],
     )?;
 
     let mut notes = notes(&cluster, &station, duration)?;
-    notes.extend(grafana.as_mut().map(Grafana::note));
-    let mut screen = Screen::new(notes);
+    notes.extend(grafana.as_mut().map(|grafana| match grafana.check_running() {
+        Ok(()) => format!("Grafana      {}", grafana.url()),
+        // The rest is the end of its log.
+        Err(error) => format!("Grafana      {}", error.to_string().lines().next().unwrap_or("?")),
+    }));
+    let mut screen = Screen::new(notes)?;
     watch(&cluster, &mut station, &mut constellation, &mut screen, &interrupt, duration)?;
 
-    println!("\nStopping ...");
+    outln!("\nStopping ...")?;
     let truth = constellation.stop()?;
     station.wait_until_quiet()?;
     let counters = station.stop()?;
     let stored = Stored::count(&cluster, DATABASE)?;
     let balance = Balance { truth: &truth, counters: &counters, stored: &stored };
-    println!("\n{}", balance.page());
+    outln!("\n{}", balance.page())?;
     Ok(balance.is_even())
 }
 
@@ -99,8 +135,9 @@ fn watch(
 ) -> Result<()> {
     let start = Instant::now();
     let mut before: Option<(Instant, Counters)> = None;
-    for tick in 1.. {
-        let due = REFRESH_INTERVAL * tick;
+    loop {
+        // A machine too busy for one drawing a second leaves some out, and the time stays right.
+        let due = Duration::from_secs(start.elapsed().as_secs()) + REFRESH_INTERVAL;
         let end = duration.map_or(due, |duration| due.min(duration));
         if interrupt.came_within(end.saturating_sub(start.elapsed()))
             || duration.is_some_and(|duration| start.elapsed() >= duration)
@@ -117,22 +154,25 @@ fn watch(
         let values_per_second = (start.elapsed().as_secs() >= rows::RATE_AFTER_S)
             .then(|| rows::values_per_second(cluster, DATABASE, SATELLITES))
             .transpose()?;
-        let newest = rows::newest(cluster, DATABASE)?;
+        let capacity = screen.measure();
+        let satellites = rows::newest(cluster, DATABASE, capacity.satellites)?;
+        let anomalies = Anomalies::ask(cluster, DATABASE, capacity.anomalies)?;
         screen.show(&Figures {
             elapsed: due,
             frames_per_second,
             values_per_second,
             counters: &counters,
-            newest: &newest,
+            satellites: &satellites,
+            anomalies: &anomalies,
         })?;
         before = Some((now, counters));
     }
     Ok(())
 }
 
-/// Lets one of the two roles log in, with a password nobody else knows.
+/// Lets one of the two roles log in with a new password.
 fn login(cluster: &Cluster, role: &str) -> Result<String> {
-    let password = format!("{:032x}", rand::random::<u128>());
+    let password = random_password();
     cluster
         .sql(DATABASE, &format!("ALTER ROLE orbitstream_{role} PASSWORD '{password}'"))
         .with_context(|| format!("cannot let orbitstream_{role} log in"))?;
@@ -148,21 +188,27 @@ fn notes(cluster: &Cluster, station: &Station, duration: Option<Duration>) -> Re
     Ok(vec![
         format!("satellites   {SATELLITES}, {RATE} frames/s each, to udp {}", station.target()),
         format!("station      http://{}/stats", station.http_address()),
-        format!("database     {kind}; look yourself with"),
+        format!("database     {kind}; {end}"),
         format!("             {}", cluster.psql_command(DATABASE)),
-        format!("demo         {end}"),
     ])
 }
 
-/// How long to run, from `DEMO_SECONDS`; without it (or with nothing in it), until Ctrl-C.
-fn duration() -> Result<Option<Duration>> {
-    let text = env::var("DEMO_SECONDS").unwrap_or_default();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match text.parse() {
-        Ok(seconds) if seconds > 0 => Ok(Some(Duration::from_secs(seconds))),
-        _ => bail!("DEMO_SECONDS={text} is not a number of seconds; try DEMO_SECONDS=30"),
+/// A number of seconds, or nothing for as long as it is not interrupted.
+#[derive(Clone, Copy, Debug)]
+struct RunTime(Option<Duration>);
+
+impl FromStr for RunTime {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `make demo` without DEMO_SECONDS sets it to nothing.
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(seconds) if seconds > 0 => Ok(Self(Some(Duration::from_secs(seconds)))),
+            _ => Err("not a whole number of seconds, 1 or more"),
+        }
     }
 }
 
@@ -176,8 +222,38 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells `make grafana` where the database is, as long as the demo runs.
+struct UrlFile(PathBuf);
+
+impl UrlFile {
+    fn write(folder: &Path, url: &str) -> Result<Self> {
+        let path = folder.join("database-url");
+        let _ = fs::remove_file(&path);
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
+        file.and_then(|mut file| writeln!(file, "{url}"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for UrlFile {
+    fn drop(&mut self) {
+        // One that stays behind names a database that is gone, which `make grafana` then says.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Two demos at once would write each other's reports.
-fn lock(folder: &std::path::Path) -> Result<File> {
+fn lock(folder: &Path) -> Result<File> {
     let file = File::create(folder.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use harness::Cluster;
 
-/// Values that one frame of each kind carries. Samples sent by hand have no sequence and carry what
+use crate::table::Column;
+
+/// Values that one frame of each kind carries. Samples sent via HTTP have no sequence and carry what
 /// their sender chose: they count as rows, and not as values.
 const VALUES_PER_TELEMETRY_ROW: u64 = 17;
 const VALUES_PER_ATTITUDE_ROW: u64 = 11;
@@ -19,11 +21,42 @@ const RATE_LOOK_BACK_S: u64 = 60;
 /// How long the demo must have run before a rate can be told.
 pub(crate) const RATE_AFTER_S: u64 = RATE_SPAN_S + RATE_LAG_S + 1;
 
-/// Satellites whose newest values are shown.
-const SHOWN: &str = "'SAT-01', 'SAT-02', 'SAT-03'";
+/// What is shown of a satellite, the most telling first: 80 columns hold the first eight.
+pub(crate) const COLUMNS: [Column; 16] = [
+    Column::text("satellite", 10),
+    Column::text("measured", 11),
+    Column::text("mode", 9),
+    Column::number("cpu °C", 7),
+    Column::number("battery V", 10),
+    Column::number("charge %", 9),
+    Column::number("latitude", 9),
+    Column::number("longitude", 10),
+    Column::number("altitude km", 13),
+    Column::number("signal dBm", 12),
+    Column::number("panel °C", 10),
+    Column::number("battery °C", 12),
+    Column::number("bus V", 8),
+    Column::number("battery A", 11),
+    Column::number("solar A", 9),
+    Column::number("load %", 8),
+];
 
-/// Width of a column of numbers.
-const COLUMN_WIDTH: usize = 10;
+/// Columns of the table and digits behind the point, in the order of [`COLUMNS`].
+const COLUMNS_OF_NUMBERS: [(&str, u8); 13] = [
+    ("cpu_temp", 2),
+    ("battery_voltage", 3),
+    ("battery_charge", 2),
+    ("latitude", 3),
+    ("longitude", 3),
+    ("altitude", 1),
+    ("signal_strength", 1),
+    ("panel_temp", 2),
+    ("battery_temp", 2),
+    ("bus_voltage", 3),
+    ("battery_current", 3),
+    ("solar_current", 3),
+    ("cpu_load", 1),
+];
 
 /// Values stored for every second of late, counted in the tables.
 pub(crate) fn values_per_second(cluster: &Cluster, database: &str, satellites: u32) -> Result<u64> {
@@ -48,35 +81,29 @@ pub(crate) fn values_per_second(cluster: &Cluster, database: &str, satellites: u
     Ok(values(telemetry, attitude) / RATE_SPAN_S)
 }
 
-/// The newest row of some satellites, as lines of a table with a heading.
-pub(crate) fn newest(cluster: &Cluster, database: &str) -> Result<Vec<String>> {
+/// The newest row of the first `satellites` satellites, as texts for [`COLUMNS`].
+pub(crate) fn newest(
+    cluster: &Cluster,
+    database: &str,
+    satellites: usize,
+) -> Result<Vec<Vec<String>>> {
+    let numbers = COLUMNS_OF_NUMBERS
+        .map(|(column, digits)| format!("round({column}::numeric, {digits})"))
+        .join(", ");
     let answer = cluster.sql(
         database,
         &format!(
-            "SELECT id, to_char(time, 'HH24:MI:SS.MS'), m.name, round(cpu_temp::numeric, 2),
-                    round(battery_voltage::numeric, 3), round(battery_charge::numeric, 2),
-                    round(latitude::numeric, 3), round(longitude::numeric, 3),
-                    round(altitude::numeric, 1)
-             FROM unnest(ARRAY[{SHOWN}]) AS id,
-                  LATERAL (SELECT * FROM telemetry WHERE satellite_id = id
+            "SELECT newest.satellite_id, left(to_char(time, 'HH24:MI:SS.MS'), 10), m.name, {numbers}
+             FROM generate_series(1, {satellites}) AS id,
+                  LATERAL (SELECT * FROM telemetry
+                           WHERE satellite_id
+                               = 'SAT-' || lpad(id::text, greatest(2, length(id::text)), '0')
                            ORDER BY time DESC LIMIT 1) AS newest
-             LEFT JOIN satellite_mode AS m USING (mode)"
+             LEFT JOIN satellite_mode AS m USING (mode)
+             ORDER BY id"
         ),
     )?;
-    let heading = "satellite|measured|mode|cpu °C|battery V|charge %|latitude|longitude|height km";
-    Ok(std::iter::once(heading)
-        .chain(answer.lines())
-        .map(|line| {
-            let fields: Vec<&str> = line.split('|').collect();
-            let text = |index: usize| fields.get(index).copied().unwrap_or_default();
-            let mut row = format!("{:<10}{:<14}{:<9}", text(0), text(1), text(2));
-            for index in 3..9 {
-                row.push_str(&" ".repeat(COLUMN_WIDTH.saturating_sub(text(index).chars().count())));
-                row.push_str(text(index));
-            }
-            row
-        })
-        .collect())
+    Ok(answer.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
 }
 
 /// What kind of database it is, for people.

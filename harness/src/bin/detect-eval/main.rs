@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, time::Ins
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use harness::outln;
+use harness::output::{error_line, exit_code};
 use protocol::SpacecraftId;
 use receiver::config;
 use receiver::detect::{Event, Rules, Series, Settings};
@@ -51,25 +53,19 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("error", run(&Cli::parse()).map(|()| true))
 }
 
 fn run(cli: &Cli) -> Result<()> {
     let (rules, settings) = chosen(cli)?;
     let orbit_us = cli.orbit.map(|orbit| orbit.as_micros() as i64).or(settings.orbit_us);
     let mut groups: BTreeMap<String, Score> = BTreeMap::new();
-    let mut warn = |warning: String| eprintln!("warning: {warning}");
+    let mut warn = |warning: String| error_line(&format!("warning: {warning}"));
     for recording in recording::all(&cli.folder, &mut warn)? {
-        let score = evaluate(&recording, rules.as_ref(), orbit_us, cli.events);
+        let score = evaluate(&recording, rules.as_ref(), orbit_us, cli.events)?;
         groups.entry(recording.group).or_default().add(score);
     }
-    println!(
+    outln!(
         "{:<14} {:>6} {:>8} {:>8} {:>6} {:>6} {:>9} {:>6} {:>6} {:>12} {:>6} {:>9}",
         "group",
         "series",
@@ -83,9 +79,9 @@ fn run(cli: &Cli) -> Result<()> {
         "false/10,000",
         "delay",
         "ns/value"
-    );
+    )?;
     for (group, score) in &groups {
-        println!(
+        outln!(
             "{group:<14} {:>6} {:>8} {:>8} {:>6} {:>6} {:>9} {:>6} {:>6} {:>12} {:>6} {:>9}",
             score.series,
             score.rows,
@@ -98,7 +94,7 @@ fn run(cli: &Cli) -> Result<()> {
             decimal(score.false_per_10k(), 2),
             score.median_delay().map_or_else(|| "-".into(), |rows| rows.to_string()),
             decimal(score.ns_per_value(), 1),
-        );
+        )?;
     }
     if let Some(path) = &cli.json {
         let text = serde_json::to_string_pretty(&json(&groups))?;
@@ -126,7 +122,7 @@ fn evaluate(
     rules: Option<&Rules>,
     orbit_us: Option<i64>,
     tells: bool,
-) -> Score {
+) -> Result<Score> {
     // What the recording calls its warm-up takes the place of the orbits that a station waits for.
     let rules = Rules {
         warm_up_samples: recording.warmup_rows.try_into().unwrap_or(u32::MAX),
@@ -143,16 +139,16 @@ fn evaluate(
     let events = series.events();
     let (score, judgement) = score::score(recording, &events);
     if tells {
-        tell(recording, &events, &judgement);
+        tell(recording, &events, &judgement)?;
     }
-    Score { spent_ns, ..score }
+    Ok(Score { spent_ns, ..score })
 }
 
-fn tell(recording: &Recording, events: &[Event], judgement: &Judgement) {
+fn tell(recording: &Recording, events: &[Event], judgement: &Judgement) -> Result<()> {
     let name = format!("{}/{}", recording.group, recording.name);
     for (event, judged) in events.iter().zip(&judgement.events) {
         let verdict = if judged.is_right { "right" } else { "false" };
-        println!(
+        outln!(
             "{name} row {:>5} {verdict} {:<8} {} samples, observed {} expected {} threshold {:.4}",
             judged.row,
             event.detector.to_string(),
@@ -160,14 +156,15 @@ fn tell(recording: &Recording, events: &[Event], judgement: &Judgement) {
             event.observed,
             event.expected,
             event.threshold,
-        );
+        )?;
     }
     for stretch in judgement.stretches.iter().filter(|stretch| stretch.delay.is_none()) {
         let in_warm_up =
             if stretch.first < recording.warmup_rows { ", in the warm-up" } else { "" };
         let rows = stretch.last - stretch.first + 1;
-        println!("{name} row {:>5} missed, {rows} rows{in_warm_up}", stretch.first);
+        outln!("{name} row {:>5} missed, {rows} rows{in_warm_up}", stretch.first)?;
     }
+    Ok(())
 }
 
 fn json(groups: &BTreeMap<String, Score>) -> serde_json::Value {

@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::outln;
 use harness::{Cluster, ClusterOptions, Constellation, Station, figures};
 use protocol::KINDS;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let settings = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
     let cluster = Cluster::start_with(&ClusterOptions { settings, ..ClusterOptions::default() })?;
     let figures = fly(&cluster, options)?;
-    println!("{}", figures::keep("soak-latency", &figures)?);
+    outln!("{}", figures::keep("soak-latency", &figures)?)?;
     let median_ms = figures["median_ms"].as_f64().context("no event was stored")?;
     ensure!(median_ms < MEDIAN_MS_MAX, "half of the events took {median_ms} ms or more");
     Ok(())

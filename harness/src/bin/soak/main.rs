@@ -22,6 +22,7 @@ use std::{fs, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use harness::outln;
 use harness::{
     Cluster, Constellation, Reports, Station, Verification, figures,
     station::{RECEIVER_REPORT, SATSIM_REPORT},
@@ -85,9 +86,9 @@ fn run(options: &Options) -> Result<()> {
     }
     let cluster = Cluster::start()?;
     let nominal = nominal(&cluster, options)?;
-    println!("{nominal:#}");
+    outln!("{nominal:#}")?;
     let anomalies = anomalies(&cluster, options)?;
-    println!("{anomalies:#}");
+    outln!("{anomalies:#}")?;
     let kept = json!({
         "satellites": options.satellites,
         "step_s": STEP_S,
@@ -160,7 +161,7 @@ fn anomalies(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> 
         &cluster.url("anomalies"),
         &["--detection", "--min-f1", &f1, "--min-recall", &recall, "--json", &score_path],
     )?;
-    println!("{}", verification.page);
+    outln!("{}", verification.page)?;
     let score: serde_json::Value = serde_json::from_str(
         &fs::read_to_string(&score).with_context(|| verification.page.clone())?,
     )?;

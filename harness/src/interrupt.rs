@@ -11,12 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Exit code of a program that ended on Ctrl-C.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
 
-/// Knows when somebody wants the demo to end.
-pub(crate) struct Interrupt(Receiver<()>);
+/// Knows when the program is asked to end.
+#[derive(Debug)]
+pub struct Interrupt(Receiver<()>);
 
 impl Interrupt {
     /// From now on a first signal is noted; a second one ends the program at once.
-    pub(crate) fn listen() -> Result<Self> {
+    pub fn listen() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (sender, receiver) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
@@ -32,7 +33,7 @@ impl Interrupt {
     }
 
     /// Waits for a signal, at most for `duration`; true if there was one.
-    pub(crate) fn came_within(&self, duration: Duration) -> bool {
+    pub fn came_within(&self, duration: Duration) -> bool {
         self.0.recv_timeout(duration) != Err(RecvTimeoutError::Timeout)
     }
 }
