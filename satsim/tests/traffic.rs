@@ -140,7 +140,7 @@ fn what_is_sent_is_what_the_file_says() {
 fn a_later_flight_goes_on_where_the_fleet_is_by_then() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p");
-    let mut places = |start: &str, rest: &str| {
+    let places = |start: &str, rest: &str| {
         let fixed = "--satellites 3 --rate 1 --boot 7 --seed 3";
         succeed(&format!("--pcap {} --start {start} {fixed} {rest}", path.display()));
         let mut places: BTreeMap<(String, i64), [f64; 3]> = BTreeMap::new();

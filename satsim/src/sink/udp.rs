@@ -265,7 +265,7 @@ mod tests {
             if !segments {
                 udp = udp.without_segmentation();
             }
-            let mut send = |udp: &mut Udp, number: u32| {
+            let send = |udp: &mut Udp, number: u32| {
                 // Twice as many as go with one call.
                 for place in 0..2 * SEGMENTS_MAX as u32 {
                     let octets = (number + place).to_be_bytes().repeat(17);
