@@ -114,7 +114,7 @@ fn wrong_bodies_get_their_status_and_store_nothing() -> Result<()> {
         assert!(answer.contains("time: expected an RFC 3339 time"), "{body}: {answer}");
     }
     for (body, message) in [
-        (&b"{\"satellite_id\": \"SAT-01\", \"temp\": \xFF}"[..], "not UTF-8 at line 1, column 35"),
+        (&b"{\"satellite_id\": \"SAT-01\", \"temp\": \xFF}"[..], "not UTF-8 at line 1, column 36"),
         (b"\xFF\xFE{\0}\0", "send UTF-8"),
     ] {
         let (found, answer) = ground.station.post(body)?;
