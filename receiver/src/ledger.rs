@@ -17,7 +17,9 @@ use protocol::Refusal;
 use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
-use crate::{detect::WatchCounts, journal::Gauges, link::Jump, track::StreamCounts};
+use crate::{
+    detect::WatchCounts, journal::Gauges, link::Jump, timing::Timings, track::StreamCounts,
+};
 
 /// The station's counters since it started. All only grow, but for `pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -351,6 +353,8 @@ pub struct Counters {
     journal: Arc<Gauges>,
     /// HTTP connections that were refused.
     http_refused: AtomicU64,
+    /// How long storing takes.
+    timings: Timings,
 }
 
 impl Counters {
@@ -366,6 +370,7 @@ impl Counters {
             recovered: AtomicU64::new(0),
             journal: Arc::default(),
             http_refused: AtomicU64::new(0),
+            timings: Timings::default(),
         })
     }
 
@@ -401,6 +406,12 @@ impl Counters {
     #[must_use]
     pub fn journal(&self) -> &Arc<Gauges> {
         &self.journal
+    }
+
+    /// How long storing takes.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// An HTTP connection was refused, since too many were open.

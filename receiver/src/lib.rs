@@ -22,6 +22,7 @@
 //! | [`address`] | where the database is, and TLS to it | SQL |
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`ledger`] | puts every counter together | how it came about |
+//! | [`timing`] | how long things take, as histograms | what they are |
 pub mod address;
 pub mod batch;
 pub mod chunk;
@@ -50,5 +51,6 @@ pub mod state;
 pub mod station;
 pub mod store;
 pub mod time_window;
+pub mod timing;
 pub mod track;
 pub mod writer;
