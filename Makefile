@@ -25,7 +25,7 @@ tools := $(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stress chaos lint bench bench-history bench-dashboards soak fuzz generate env grafana \
-	grafana-shots instructions
+	grafana-shots instructions yamcs
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,8 @@ demo: ## Flies 100 satellites into a private database and shows it, until Ctrl-C
 	@DEMO_SECONDS=$(DEMO_SECONDS) exec $(target)/release/demo
 
 test: ## Runs all tests
-	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd valgrind pgbouncer tiers
+	@scripts/setup.sh postgres openssl tshark oracles stand-in network systemd valgrind promtool \
+		pgbouncer yamcs tiers
 	cargo build --workspace --bins
 	cargo build --release -p orbitstream-protocol --example parse_frames
 	cargo test --workspace --no-fail-fast
@@ -88,6 +89,11 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS
 		echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \
 		cargo fuzz run "$$name" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+yamcs: ## Lets Yamcs read what satsim sends, with the XTCE document, and compares every value
+	@scripts/setup.sh yamcs
+	cargo build --workspace --bin satsim
+	ORBITSTREAM_YAMCS=required cargo test -p orbitstream-harness --test yamcs -- --nocapture
 
 instructions: ## Records how many instructions a parsed frame takes; a test compares with that
 	@scripts/setup.sh valgrind

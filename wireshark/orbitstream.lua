@@ -35,54 +35,54 @@ local KINDS = {
         } },
       { name = "cpu_temp", at = 2, octets = 2, raw = "i16",
         label = "Temperature of the processor", about = "Temperature of the processor.",
-        scale = 0.01, decimals = 2, unit = "°C" },
+        steps = 100, decimals = 2, unit = "°C" },
       { name = "battery_temp", at = 4, octets = 2, raw = "i16",
         label = "Temperature of the battery", about = "Temperature of the battery.",
-        scale = 0.01, decimals = 2, unit = "°C" },
+        steps = 100, decimals = 2, unit = "°C" },
       { name = "panel_temp", at = 6, octets = 2, raw = "i16",
         label = "Temperature of the solar panel", about = "Temperature of the solar panel.",
-        scale = 0.01, decimals = 2, unit = "°C" },
+        steps = 100, decimals = 2, unit = "°C" },
       { name = "payload_temp", at = 8, octets = 2, raw = "i16",
         label = "Temperature of the payload", about = "Temperature of the payload.",
-        scale = 0.01, decimals = 2, unit = "°C" },
+        steps = 100, decimals = 2, unit = "°C" },
       { name = "battery_voltage", at = 10, octets = 2, raw = "u16",
         label = "Voltage of the battery", about = "Voltage of the battery.",
-        scale = 0.001, decimals = 3, unit = "V" },
+        steps = 1000, decimals = 3, unit = "V" },
       { name = "bus_voltage", at = 12, octets = 2, raw = "u16",
         label = "Voltage of the regulated bus", about = "Voltage of the regulated bus.",
-        scale = 0.001, decimals = 3, unit = "V" },
+        steps = 1000, decimals = 3, unit = "V" },
       { name = "battery_current", at = 14, octets = 2, raw = "i16",
         label = "Current into the battery", about = "Current into the battery; negative when it gives.",
-        scale = 0.001, decimals = 3, unit = "A" },
+        steps = 1000, decimals = 3, unit = "A" },
       { name = "solar_current", at = 16, octets = 2, raw = "u16",
         label = "Current from the solar panels", about = "Current from the solar panels.",
-        scale = 0.001, decimals = 3, unit = "A" },
+        steps = 1000, decimals = 3, unit = "A" },
       { name = "battery_charge", at = 18, octets = 2, raw = "u16",
         label = "State of charge of the battery", about = "State of charge of the battery.",
-        scale = 0.01, decimals = 2, unit = "%", low = 0, high = 100 },
+        steps = 100, decimals = 2, unit = "%", low = 0, high = 100 },
       { name = "signal_strength", at = 20, octets = 2, raw = "i16",
         label = "Received signal strength", about = "Received signal strength.",
-        scale = 0.01, decimals = 2, unit = "dBm" },
+        steps = 100, decimals = 2, unit = "dBm" },
       { name = "cpu_load", at = 22, octets = 1, raw = "u8",
         label = "Load of the processor", about = "Load of the processor.",
-        scale = 0.5, decimals = 1, unit = "%", low = 0, high = 100 },
+        steps = 2, decimals = 1, unit = "%", low = 0, high = 100 },
       { name = "reserved", at = 23, octets = 1, raw = "u8",
         label = "Reserved", about = "Reserved, 0." },
       { name = "storage_used", at = 24, octets = 4, raw = "u32",
         label = "Storage in use", about = "Storage in use.",
-        scale = 0.0009765625, decimals = 4, unit = "MiB" },
+        steps = 1024, decimals = 4, unit = "MiB" },
       { name = "latitude", at = 28, octets = 4, raw = "i32",
         label = "Geodetic latitude, north positive", about = "Geodetic latitude, north positive.",
-        scale = 0.0000001, decimals = 7, unit = "°", low = -90, high = 90 },
+        steps = 10000000, decimals = 7, unit = "°", low = -90, high = 90 },
       { name = "longitude", at = 32, octets = 4, raw = "i32",
         label = "Longitude, east positive", about = "Longitude, east positive.",
-        scale = 0.0000001, decimals = 7, unit = "°", low = -180, high = 180 },
+        steps = 10000000, decimals = 7, unit = "°", low = -180, high = 180 },
       { name = "altitude", at = 36, octets = 4, raw = "u32",
         label = "Height above the ellipsoid", about = "Height above the ellipsoid.",
-        scale = 0.001, decimals = 3, unit = "km" },
+        steps = 1000, decimals = 3, unit = "km" },
       { name = "speed", at = 40, octets = 4, raw = "u32",
         label = "Speed relative to the Earth's centre", about = "Speed relative to the Earth's centre.",
-        scale = 0.000001, decimals = 6, unit = "km/s" },
+        steps = 1000000, decimals = 6, unit = "km/s" },
     },
   },
   [101] = {
@@ -93,37 +93,37 @@ local KINDS = {
     fields = {
       { name = "q0", at = 0, octets = 2, raw = "i16",
         label = "Quaternion, scalar part", about = "Quaternion, scalar part.",
-        scale = 0.000030517578125, decimals = 5, unit = "" },
+        steps = 32768, decimals = 5, unit = "" },
       { name = "q1", at = 2, octets = 2, raw = "i16",
         label = "Quaternion, x", about = "Quaternion, x.",
-        scale = 0.000030517578125, decimals = 5, unit = "" },
+        steps = 32768, decimals = 5, unit = "" },
       { name = "q2", at = 4, octets = 2, raw = "i16",
         label = "Quaternion, y", about = "Quaternion, y.",
-        scale = 0.000030517578125, decimals = 5, unit = "" },
+        steps = 32768, decimals = 5, unit = "" },
       { name = "q3", at = 6, octets = 2, raw = "i16",
         label = "Quaternion, z", about = "Quaternion, z.",
-        scale = 0.000030517578125, decimals = 5, unit = "" },
+        steps = 32768, decimals = 5, unit = "" },
       { name = "rate_x", at = 8, octets = 2, raw = "i16",
         label = "Body rate about x", about = "Body rate about x.",
-        scale = 0.01, decimals = 2, unit = "°/s" },
+        steps = 100, decimals = 2, unit = "°/s" },
       { name = "rate_y", at = 10, octets = 2, raw = "i16",
         label = "Body rate about y", about = "Body rate about y.",
-        scale = 0.01, decimals = 2, unit = "°/s" },
+        steps = 100, decimals = 2, unit = "°/s" },
       { name = "rate_z", at = 12, octets = 2, raw = "i16",
         label = "Body rate about z", about = "Body rate about z.",
-        scale = 0.01, decimals = 2, unit = "°/s" },
+        steps = 100, decimals = 2, unit = "°/s" },
       { name = "wheel_1", at = 14, octets = 2, raw = "i16",
         label = "Speed of reaction wheel 1", about = "Speed of reaction wheel 1.",
-        scale = 1, decimals = 0, unit = "rpm" },
+        steps = 1, decimals = 0, unit = "rpm" },
       { name = "wheel_2", at = 16, octets = 2, raw = "i16",
         label = "Speed of reaction wheel 2", about = "Speed of reaction wheel 2.",
-        scale = 1, decimals = 0, unit = "rpm" },
+        steps = 1, decimals = 0, unit = "rpm" },
       { name = "wheel_3", at = 18, octets = 2, raw = "i16",
         label = "Speed of reaction wheel 3", about = "Speed of reaction wheel 3.",
-        scale = 1, decimals = 0, unit = "rpm" },
+        steps = 1, decimals = 0, unit = "rpm" },
       { name = "wheel_4", at = 20, octets = 2, raw = "i16",
         label = "Speed of reaction wheel 4", about = "Speed of reaction wheel 4.",
-        scale = 1, decimals = 0, unit = "rpm" },
+        steps = 1, decimals = 0, unit = "rpm" },
     },
   },
 }
@@ -609,7 +609,7 @@ for _, kind in pairs(KINDS) do
   kind.node = register(ProtoField.none("orbitstream." .. kind.name, kind.name, kind.about))
   for _, f in ipairs(kind.fields) do
     local name = "orbitstream." .. f.name
-    if f.scale then
+    if f.decimals then
       f.node = register(ProtoField.double(name, f.label, nil, f.about))
     else
       local shown = f.flags and base.HEX or base.DEC
@@ -702,6 +702,12 @@ local function add_secondary(tree, tvb, s, from, head)
   node:add(F.sequence, tvb(from + 20, 2), head.sequence):set_generated()
 end
 
+-- The value in engineering units. Where a whole number of steps makes one unit, the quotient is the
+-- float nearest to the decimal.
+local function engineering(f, raw)
+  return f.steps and raw / f.steps or raw * f.scale
+end
+
 -- Remarks on a value of a good frame that makes no sense.
 local function check_range(item, f, raw)
   if f.labels then
@@ -709,7 +715,7 @@ local function check_range(item, f, raw)
       item:add_proto_expert_info(X.out_of_range, f.label .. " has no such value")
     end
   elseif f.low then
-    local value = raw * f.scale
+    local value = engineering(f, raw)
     if value < f.low or value > f.high then
       item:add_proto_expert_info(X.out_of_range, f.label .. " is out of its range")
     end
@@ -717,7 +723,7 @@ local function check_range(item, f, raw)
 end
 
 local function add_quantity(node, range, f, raw)
-  local value = raw * f.scale
+  local value = engineering(f, raw)
   local text = format("%s: %." .. f.decimals .. "f", f.label, value)
   local item = node:add(f.node, range, value)
   item:set_text(f.unit == "" and text or text .. " " .. f.unit)
@@ -730,7 +736,7 @@ local function add_body(tree, tvb, s, from, kind, is_good)
   node:set_text(kind.about)
   for _, f in ipairs(kind.fields) do
     local range, raw = tvb(start + f.at, f.octets), READ[f.raw](s, start + f.at)
-    local item = f.scale and add_quantity(node, range, f, raw) or node:add(f.node, range)
+    local item = f.decimals and add_quantity(node, range, f, raw) or node:add(f.node, range)
     if is_good then
       check_range(item, f, raw)
     end

@@ -9,7 +9,7 @@ import re
 import ccsdspy
 from ccsdspy.utils import split_by_apid
 
-from corpus import ROOT, Comparison, from_arguments
+from corpus import ROOT, Comparison, engineering, from_arguments
 
 DOCUMENT = ROOT / "docs/protocol.md"
 PRIMARY_OCTETS = 6
@@ -93,7 +93,8 @@ def check_kind(name, apid, fields, octets, readings, comparison):
             raw = theirs[field.name][index].item() if field.name in theirs else None
             if field.step is not None:
                 seen.add(field.name)
-                comparison.equal(place, field.name, ours["values"][field.name], raw * field.step)
+                comparison.equal(place, field.name, ours["values"][field.name],
+                                 engineering(raw, field.step))
             for flag, bit in field.bits.items():
                 seen.add(flag)
                 comparison.equal(place, flag, ours["flags"][flag], bool(raw >> bit & 1))

@@ -7,6 +7,7 @@ differences if it reads anything else.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class Comparison:
         if ours != theirs:
             self.differences.append(f"{place}, {name}: ours {ours!r}, theirs {theirs!r}")
 
+    def equal_but_for_the_last_place(self, place, name, ours, theirs):
+        """Notes a difference, but for one unit in the last place."""
+        is_close = abs(ours - theirs) <= math.ulp(ours)
+        self.equal(place, name, ours, ours if is_close else theirs)
+
     def end(self):
         for difference in self.differences[:SHOWN_MAX]:
             print(difference)
@@ -42,6 +48,12 @@ class Comparison:
         if not self.compared:
             sys.exit(f"{self.judge}: nothing was compared")
         print(f"{self.judge}: {self.compared} values are equal")
+
+
+def engineering(raw, step):
+    """The value of so many steps, as docs/protocol.md says."""
+    steps = round(1 / step)
+    return raw / steps if steps and 1 / steps == step else raw * step
 
 
 def from_arguments():

@@ -17,6 +17,8 @@ import numpy as np
 import psycopg
 from ccsdspy import PacketField
 
+from corpus import engineering
+
 SECONDARY = [
     PacketField(name="p_field", data_type="uint", bit_length=8),
     PacketField(name="day", data_type="uint", bit_length=16),
@@ -91,7 +93,7 @@ def sent(octets, fields):
     }
     for name, _, _, scale, column in fields:
         if column is not None:
-            columns[name] = (decoded[name].astype(np.float64) * scale).astype(column)
+            columns[name] = engineering(decoded[name].astype(np.float64), scale).astype(column)
         elif name == "flags":
             for bit, flag in enumerate(FLAGS):
                 columns[flag] = decoded[name].astype(np.int64) >> bit & 1

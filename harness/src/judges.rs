@@ -33,6 +33,15 @@ pub fn tshark_with_dissector(home: &Path) -> Command {
     command
 }
 
+/// Prometheus' `promtool`, if it is on the PATH or `scripts/setup.sh promtool` could unpack it.
+#[must_use]
+pub fn promtool() -> Option<Command> {
+    let unpacked = generate::root().join("target/tools/promtool");
+    let mut places = [unpacked, "promtool".into()].into_iter();
+    let place = places.find(|place| Command::new(place).arg("--version").output().is_ok())?;
+    Some(Command::new(place))
+}
+
 /// Python with those packages.
 pub fn python() -> Result<Command> {
     let root = generate::root();

@@ -31,6 +31,7 @@ pub mod tap;
 pub mod tiers;
 pub mod verification;
 pub mod watchdog;
+pub mod yamcs;
 
 pub use cluster::{Cluster, ClusterOptions, StopMode};
 pub use foreign::Foreign;

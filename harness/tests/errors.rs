@@ -150,12 +150,26 @@ fn a_database_that_comes_late_or_goes_away_is_waited_for() -> Result<()> {
         assert!(gone.elapsed() < Duration::from_secs(20), "it still says ready");
         std::thread::sleep(Duration::from_millis(200));
     }
+    // The metrics say so too, and are there meanwhile.
+    wait_for_metric(&station, "orbitstream_database_up 0\n")?;
+    assert!(station.get("/metrics")?.contains("orbitstream_pending 1\n"));
     cluster.start_again()?;
     station.wait_until_quiet()?;
     station.wait_until_ready()?;
+    wait_for_metric(&station, "orbitstream_database_up 1\n")?;
+    assert!(station.get("/metrics")?.contains("orbitstream_ready 1\n"));
     let counters = station.stop()?;
     assert_eq!((counters.json, counters.committed, counters.pending), (2, 2, 0));
     assert_eq!(cluster.sql("orbitstream", "SELECT count(*) FROM telemetry")?, "2");
+    Ok(())
+}
+
+fn wait_for_metric(station: &harness::Station, line: &str) -> Result<()> {
+    let start = Instant::now();
+    while !station.get("/metrics")?.contains(line) {
+        assert!(start.elapsed() < Duration::from_secs(40), "{line}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     Ok(())
 }
 

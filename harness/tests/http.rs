@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use harness::program::sibling;
+use harness::{Constellation, generate, judges};
 use support::{Ground, Tables};
 
 const TOKEN: &str = "5d6f0c1e9a7b4823";
@@ -263,4 +264,83 @@ fn bodies_may_be_compressed_within_the_limit() -> Result<()> {
     let counters = ground.stop()?;
     assert_eq!((counters.json, counters.committed), (stored, stored));
     Ok(())
+}
+
+#[test]
+fn prometheus_reads_the_metrics_and_its_rules_ask_for_no_others() -> Result<()> {
+    let mut ground = Ground::start(Tables::Plain, &[])?;
+    let flight = ["--satellites", "3", "--rate", "50", "--count", "60"];
+    Constellation::fly(ground.station.target(), ground.folder.path(), &flight)?;
+    ground.station.wait_until_quiet()?;
+    let text = ground.station.get("/metrics")?;
+    let (file, classic) =
+        (ground.folder.path().join("metrics"), ground.folder.path().join("classic"));
+    fs::write(&file, &text)?;
+    let mut check = judges::oracle("check_metrics.py")?;
+    let names = judges::run(check.arg(&file).arg(&classic))?;
+    let names: Vec<&str> = names.lines().collect();
+
+    let value = |name: &str| -> Result<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        Ok(line.with_context(|| format!("no {name} in {text}"))?.parse()?)
+    };
+    let version = format!("orbitstream_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version), "{text}");
+    assert_eq!((value("orbitstream_database_up")?, value("orbitstream_ready")?), (1.0, 1.0));
+    assert_eq!(value("orbitstream_commit_latency_seconds_count")?, 60.0);
+    // Batches without a sample, of link health alone, are transactions too.
+    assert!(value("orbitstream_transaction_seconds_count")? >= 1.0);
+    assert!(value("orbitstream_journal_sync_seconds_count")? >= 1.0);
+    let latency = value("orbitstream_commit_latency_seconds_sum")? / 60.0;
+    assert!(latency > 0.0 && latency < 600.0, "{latency}");
+    for name in [
+        "cpu_seconds_total",
+        "resident_memory_bytes",
+        "virtual_memory_bytes",
+        "open_fds",
+        "max_fds",
+        "start_time_seconds",
+        "threads",
+    ] {
+        assert!(value(&format!("process_{name}"))? > 0.0, "{name}");
+    }
+
+    let folder = generate::root().join("docs/prometheus");
+    let rules = fs::read_to_string(folder.join("rules.yml"))?;
+    let asked: Vec<_> = words(&rules).filter(|word| is_metric(word)).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    for name in asked {
+        assert!(names.contains(&name), "the rules ask for {name}, which is not on /metrics");
+    }
+    let operations = fs::read_to_string(generate::root().join("docs/operations.md"))?;
+    let described: Vec<_> = words(&operations).collect();
+    for name in names {
+        let family = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+        let name = family.unwrap_or(name);
+        assert!(described.contains(&name), "docs/operations.md does not describe {name}");
+    }
+    ground.stop()?;
+
+    if judges::promtool().is_none() {
+        eprintln!("NOT RUN: no promtool (scripts/setup.sh promtool)");
+        return Ok(());
+    }
+    let promtool = |arguments: &[&str]| {
+        let mut command = judges::promtool().context("no promtool")?;
+        command.args(arguments).current_dir(&folder).stdin(fs::File::open(&classic)?);
+        judges::run(&mut command)
+    };
+    promtool(&["check", "metrics"])?;
+    promtool(&["check", "config", "prometheus.yml"])?;
+    promtool(&["check", "rules", "rules.yml"])?;
+    promtool(&["test", "rules", "rules_test.yml"])?;
+    Ok(())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+}
+
+fn is_metric(word: &str) -> bool {
+    word.starts_with("orbitstream_") || word.starts_with("process_")
 }

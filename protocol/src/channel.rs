@@ -31,8 +31,8 @@ pub enum Meaning {
     Reserved,
 }
 
-/// A measured value: engineering value = raw × scale, in double precision, then cast to the
-/// column's type.
+/// A measured value: its engineering value is [`engineering`] of the raw integer and the scale, then
+/// cast to the column's type.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel {
     /// Engineering units in one raw step.
@@ -199,6 +199,33 @@ pub trait ColumnSink {
     fn boolean(&mut self, value: bool);
 }
 
+/// The value of `raw` steps of `scale`, in engineering units.
+///
+/// A scale that is one over a whole number, as 0.001 is, divides by that number: both are exact, so
+/// the quotient is the 64-bit float nearest to the decimal, and prints as the decimal does (550.156).
+/// A product with 0.001, which no float is, may be one unit in the last place beside it
+/// (550.1560000000001). Any other scale multiplies.
+#[must_use]
+#[inline]
+pub const fn engineering(raw: f64, scale: f64) -> f64 {
+    match steps_per_unit(scale) {
+        Some(steps) => raw / steps,
+        None => raw * scale,
+    }
+}
+
+/// How many steps of `scale` make one unit, if that is a whole number.
+#[must_use]
+#[inline]
+pub const fn steps_per_unit(scale: f64) -> Option<f64> {
+    let steps = (1.0 / scale + 0.5) as u64 as f64;
+    // What is too large to be exact is not below the limit either.
+    if 1.0 <= steps && steps < STEPS_LIMIT && 1.0 / steps == scale { Some(steps) } else { None }
+}
+
+/// Whole numbers below this are exact in a 64-bit float.
+const STEPS_LIMIT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+
 /// How many columns hold `fields`: one for each channel and each flag.
 pub(crate) const fn count_columns(fields: &[Field]) -> usize {
     let mut columns = 0;
@@ -225,4 +252,23 @@ pub(crate) const fn count_channels(fields: &[Field]) -> usize {
         index += 1;
     }
     channels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_of_steps_are_found() {
+        for (scale, steps) in [(1.0, 1.0), (0.5, 2.0), (0.001, 1e3), (1e-7, 1e7), (1.0 / 3.0, 3.0)]
+        {
+            assert_eq!(steps_per_unit(scale), Some(steps), "{scale}");
+        }
+        for scale in [0.0, -0.001, 2.0, 0.3, 1e-300, 1e300, f64::NAN, f64::INFINITY] {
+            assert_eq!(steps_per_unit(scale), None, "{scale}");
+        }
+        assert_eq!(engineering(7.0, 2.5), 17.5);
+        assert_eq!(engineering(f64::from(i32::MIN), 1e-7), -214.748_364_8);
+        assert_eq!(engineering(550_156.0, 0.001), 550.156);
+    }
 }

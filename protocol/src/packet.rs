@@ -168,8 +168,9 @@ macro_rules! packet {
             /// Hands the row's columns to `sink`, in table order, in engineering units.
             #[inline]
             pub fn columns(&self, sink: &mut impl $crate::channel::ColumnSink) {
+                use $crate::channel::engineering;
                 $(
-                    $( packet!(@column $column sink, f64::from(self.$name()) * $scale); )?
+                    $( packet!(@column $column sink, engineering(f64::from(self.$name()), $scale)); )?
                     $( $( sink.boolean(self.$name() >> $bit & 1 == 1); )+ )?
                 )+
             }
@@ -178,11 +179,12 @@ macro_rules! packet {
             #[must_use]
             #[inline]
             pub fn values(&self) -> [f64; CHANNELS] {
+                use $crate::channel::engineering;
                 let mut values = [0.0; CHANNELS];
                 let mut slots = values.iter_mut();
                 $( $(
                     if let Some(slot) = slots.next() {
-                        *slot = f64::from(self.$name()) * $scale;
+                        *slot = engineering(f64::from(self.$name()), $scale);
                     }
                 )? )+
                 values
@@ -231,7 +233,10 @@ macro_rules! packet {
     };
     (@range $raw:ident $scale:literal $low:literal, $high:literal) => { ($low, $high) };
     (@range $raw:ident $scale:literal) => {
-        ($raw::MIN as f64 * $scale, $raw::MAX as f64 * $scale)
+        (
+            $crate::channel::engineering($raw::MIN as f64, $scale),
+            $crate::channel::engineering($raw::MAX as f64, $scale),
+        )
     };
     (@column SmallInt $sink:ident, $value:expr) => { $sink.small_int($value as i16) };
     (@column Real $sink:ident, $value:expr) => { $sink.real($value as f32) };

@@ -1,6 +1,7 @@
 //! What holds for every frame and for any octets at all.
 
 use proptest::prelude::*;
+use protocol::channel::engineering;
 use protocol::{
     CdsTime, Datagram, FRAME_OCTETS_MAX, Frame, Packet, Refusal, Sequence, SpacecraftId, Stamp,
     attitude::Attitude, emit, health::Health,
@@ -147,5 +148,50 @@ proptest! {
         prop_assume!(items.iter().all(|item| item.as_ref().err().is_none_or(|r| r.is_damage())));
         let accepted = items.iter().filter(|item| item.is_ok()).count();
         prop_assert_eq!(accepted, frames.len());
+    }
+}
+
+/// A decimal of exactly so many places, written with integers alone.
+fn decimal(raw: i64, places: u32) -> String {
+    let unit = 10_u64.pow(places);
+    let (whole, part) = (raw.unsigned_abs() / unit, raw.unsigned_abs() % unit);
+    let text = format!(
+        "{}{whole}.{part:0width$}",
+        if raw < 0 { "-" } else { "" },
+        width = places as usize
+    );
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What a column that is `double precision` prints: the shortest text that reads back, as Rust does.
+fn assert_prints_as_decimal(raw: i64, places: u32, scale: f64) {
+    let value = engineering(raw as f64, scale);
+    let (printed, wanted) = (format!("{value}"), decimal(raw, places));
+    assert!(printed == wanted || (raw == 0 && printed == "0"), "{raw}: {printed}, not {wanted}");
+    // And it is the float that the decimal means.
+    assert_eq!(wanted.parse::<f64>().unwrap().to_bits(), value.to_bits());
+    assert_eq!((value / scale).round(), raw as f64);
+}
+
+#[test]
+fn every_value_of_a_sixteen_bit_channel_is_the_nearest_to_its_decimal() {
+    for raw in i64::from(i16::MIN)..=i64::from(u16::MAX) {
+        assert_prints_as_decimal(raw, 2, 0.01);
+        assert_prints_as_decimal(raw, 3, 0.001);
+    }
+}
+
+proptest! {
+    #[test]
+    fn values_of_wide_channels_are_the_nearest_to_their_decimals(
+        raw in prop_oneof![
+            any::<i32>().prop_map(i64::from),
+            any::<u32>().prop_map(i64::from),
+            -1_800_000_000..=1_800_000_000_i64,
+        ],
+        places in 1_u32..=7,
+    ) {
+        let scale = [1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7][places as usize];
+        assert_prints_as_decimal(raw, places, scale);
     }
 }

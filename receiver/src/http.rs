@@ -6,6 +6,7 @@ mod connections;
 mod encoding;
 mod json;
 mod metrics;
+mod process;
 pub mod sample;
 pub mod token;
 
@@ -74,7 +75,7 @@ fn router(door: Arc<Door>) -> Router {
         .route(
             "/metrics",
             get(|State(door): State<Arc<Door>>| async move {
-                let text = metrics::encode(&door.counters);
+                let text = metrics::encode(&door.counters, &door.readiness);
                 ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
             }),
         )

@@ -18,7 +18,8 @@ use serde::Serialize;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::I64};
 
 use crate::{
-    detect::WatchCounts, journal::Gauges, link::Jump, rejected::Example, track::StreamCounts,
+    detect::WatchCounts, journal::Gauges, link::Jump, rejected::Example, timing::Timings,
+    track::StreamCounts,
 };
 
 /// The station's counters since it started. All only grow, but for `pending`.
@@ -368,6 +369,8 @@ pub struct Counters {
     journal: Arc<Gauges>,
     /// HTTP connections that were refused.
     http_refused: AtomicU64,
+    /// How long storing takes.
+    timings: Timings,
 }
 
 impl Counters {
@@ -383,6 +386,7 @@ impl Counters {
             recovered: AtomicU64::new(0),
             journal: Arc::default(),
             http_refused: AtomicU64::new(0),
+            timings: Timings::default(),
         })
     }
 
@@ -418,6 +422,12 @@ impl Counters {
     #[must_use]
     pub fn journal(&self) -> &Arc<Gauges> {
         &self.journal
+    }
+
+    /// How long storing takes.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// An HTTP connection was refused, since too many were open.

@@ -22,6 +22,8 @@
 //! | [`store`] | transactions | packets, thresholds |
 //! | [`signals`], [`logging`] | when to end, and what is said | the station |
 //! | [`ledger`] | puts every counter together | how it came about |
+//! | [`timing`] | how long things take, as histograms | what they are |
+
 /// Where the database is, and TLS to it; a crate of its own, which satsim uses, too.
 pub use address;
 
@@ -54,5 +56,6 @@ pub mod state;
 pub mod station;
 pub mod store;
 pub mod time_window;
+pub mod timing;
 pub mod track;
 pub mod writer;

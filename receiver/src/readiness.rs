@@ -91,6 +91,12 @@ impl Readiness {
         hold(&self.warnings).values().cloned().collect()
     }
 
+    /// Whether the database was reached and found as it should be when that was tried last.
+    #[must_use]
+    pub fn is_database_up(&self) -> bool {
+        self.is_checked() && hold(&self.database).is_none()
+    }
+
     /// What is wrong, in one line.
     #[must_use]
     pub fn wrong(&self) -> Option<String> {
@@ -176,6 +182,7 @@ mod tests {
     fn ready_when_nothing_is_wrong() {
         let readiness = Readiness::default();
         assert!(readiness.wrong().is_some() && !readiness.is_checked());
+        assert!(!readiness.is_database_up());
         readiness.set_checked();
         assert_eq!(readiness.wrong(), None);
         readiness.set_failure(1, failure("refused", false));
@@ -183,8 +190,10 @@ mod tests {
         assert_eq!(readiness.wrong().as_deref(), Some("otherwise"));
         readiness.set_failure(1, None);
         assert_eq!(readiness.wrong(), None);
+        assert!(readiness.is_database_up());
         readiness.set(Some("database unreachable".into()));
         assert_eq!(readiness.wrong().as_deref(), Some("database unreachable"));
+        assert!(!readiness.is_database_up());
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct Writer {
     batch: Batch,
     /// What of it is left out if the database has it already.
     check: Option<Check>,
+    /// Of each chunk in the batch: when it was received, in µs since 1970, and its samples.
+    received: Vec<(i64, u64)>,
     /// Samples of the batch that no journal keeps.
     unkept: u64,
     counts: WriterCounts,
@@ -131,6 +133,7 @@ impl Writer {
             writer,
             runtime,
             store: None,
+            received: Vec::new(),
             unkept: 0,
             counts: WriterCounts::default(),
             watched,
@@ -385,6 +388,12 @@ impl Writer {
         }
         self.publish();
         let samples = self.batch.samples() - before;
+        if let Some(received_us) = chunk.received_us()
+            && samples > 0
+            && self.feed.is_live()
+        {
+            self.received.push((received_us, samples));
+        }
         if chunk.is_copy() {
             self.feed.lane().dequeued(samples);
         } else {
@@ -401,15 +410,26 @@ impl Writer {
         let events: Vec<_> = events.collect();
         let events: Vec<_> = events.iter().collect();
         let mut check = self.check.take();
-        let stored = self.with_retry(async |store, identity, batch| match &check {
-            Some(check) => store.commit_new(batch, check, &events, identity).await,
-            None => store.commit(batch, &events, identity).await,
+        let counters = Arc::clone(&self.setup.counters);
+        let stored = self.with_retry(async |store, identity, batch| {
+            let begun = Instant::now();
+            let stored = match &check {
+                Some(check) => store.commit_new(batch, check, &events, identity).await,
+                None => store.commit(batch, &events, identity).await,
+            }?;
+            counters.timings().transaction.observe(begun.elapsed(), 1);
+            Ok(stored)
         });
         if let Some(check) = check.as_mut().filter(|_| stored.is_some()) {
             check.settle(&self.batch);
         }
         self.check = check;
         let Some(unstored) = stored else { return false };
+        let committed_us = now_us();
+        for (received_us, samples) in self.received.drain(..) {
+            let us = committed_us.saturating_sub(received_us).try_into().unwrap_or_default();
+            counters.timings().commit_latency.observe(Duration::from_micros(us), samples);
+        }
         self.counts.committed += self.batch.rows.stored();
         if self.feed.is_live() {
             self.report_found(self.batch.skipped());

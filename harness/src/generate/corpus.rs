@@ -134,6 +134,8 @@ const US_OF_MS_LIMIT: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
+    use protocol::channel::engineering;
+
     use super::*;
     use crate::generate::reading::Reading;
 
@@ -151,7 +153,7 @@ mod tests {
                 };
                 let (low, high) = field.raw.limits();
                 for raw in [low, high].into_iter().filter(|raw| is_allowed(field, *raw)) {
-                    let value = raw as f64 * channel.scale;
+                    let value = engineering(raw as f64, channel.scale);
                     let has_it = |reading: &Reading| {
                         let there = reading.values.get(field.name);
                         there.is_some_and(|there| there.to_bits() == value.to_bits())

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use protocol::channel::{Channel, Field, Meaning};
+use protocol::channel::{Channel, Field, Meaning, steps_per_unit};
 use protocol::header::{HEADER_OCTETS, LAYOUT_VERSION, PRIMARY_OCTETS};
 use protocol::{Apid, IDLE_OCTETS_MAX, KINDS, Kind};
 
-use super::number::{decimals, exact};
+use super::number::{decimals, exact, is_narrower};
 
 /// The whole dissector.
 pub(super) fn dissector() -> String {
@@ -106,13 +106,12 @@ fn write_field(out: &mut String, field: &Field) -> fmt::Result {
 }
 
 fn write_quantity(out: &mut String, field: &Field, channel: &Channel) -> fmt::Result {
-    write!(
-        out,
-        "\n        scale = {}, decimals = {}, unit = {},",
-        exact(channel.scale),
-        decimals(channel.scale),
-        quoted(channel.unit),
-    )?;
+    let scale = channel.scale;
+    match steps_per_unit(scale) {
+        Some(steps) => write!(out, "\n        steps = {},", exact(steps))?,
+        None => write!(out, "\n        scale = {},", exact(scale))?,
+    }
+    write!(out, " decimals = {}, unit = {},", decimals(scale), quoted(channel.unit))?;
     if is_narrower(field, channel) {
         let (low, high) = channel.range;
         write!(out, " low = {}, high = {},", exact(low), exact(high))?;
@@ -126,12 +125,6 @@ fn write_list(out: &mut String, name: &str, entries: impl Iterator<Item = String
         write!(out, "\n          {entry},")?;
     }
     write!(out, "\n        }},")
-}
-
-/// Whether some raw values of the field are outside its range.
-fn is_narrower(field: &Field, channel: &Channel) -> bool {
-    let (first, last) = field.raw.limits();
-    first as f64 * channel.scale < channel.range.0 || last as f64 * channel.scale > channel.range.1
 }
 
 /// A description as a label: its first clause, without the full stop.

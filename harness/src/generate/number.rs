@@ -1,5 +1,14 @@
 //! How scales and limits are written down.
 
+use protocol::channel::{Channel, Field, engineering};
+
+/// Whether some raw values of the field are outside its range.
+pub(super) fn is_narrower(field: &Field, channel: &Channel) -> bool {
+    let (first, last) = field.raw.limits();
+    let (low, high) = channel.range;
+    engineering(first as f64, channel.scale) < low || engineering(last as f64, channel.scale) > high
+}
+
 /// A number that reads back to the same 64-bit float, without an exponent.
 pub(super) fn exact(value: f64) -> String {
     format!("{value}")

@@ -10,7 +10,7 @@ use protocol::channel::{Channel, Field, Flag, Meaning, RawType};
 use protocol::header::LAYOUT_VERSION;
 use protocol::{Apid, KINDS, Kind};
 
-use super::number::exact;
+use super::number::{exact, is_narrower};
 
 /// The whole document.
 pub(super) fn document() -> String {
@@ -92,21 +92,28 @@ impl Document {
                 escaped(channel.unit)
             )?;
         }
-        write!(
+        writeln!(
             self.types,
             r#"        <IntegerDataEncoding{}>
           <DefaultCalibrator>
             <PolynomialCalibrator><Term coefficient="{}" exponent="1"/></PolynomialCalibrator>
           </DefaultCalibrator>
-        </IntegerDataEncoding>
-        <ValidRange minInclusive="{}" maxInclusive="{}"/>
-      </FloatParameterType>
-"#,
+        </IntegerDataEncoding>"#,
             encoding(field.raw),
             exact(channel.scale),
-            exact(channel.range.0),
-            exact(channel.range.1),
-        )
+        )?;
+        // Ends of the raw type are no limits: a reader whose product with the scale lies beside them
+        // would find fault with what is whole.
+        if is_narrower(field, channel) {
+            let (low, high) = channel.range;
+            writeln!(
+                self.types,
+                r#"        <ValidRange minInclusive="{}" maxInclusive="{}"/>"#,
+                exact(low),
+                exact(high),
+            )?;
+        }
+        writeln!(self.types, "      </FloatParameterType>")
     }
 
     fn add_enumeration(&mut self, field: &Field, channel: &Channel) -> fmt::Result {

@@ -1,5 +1,5 @@
-//! The ledger in the Prometheus text format. Labels come from this program alone, never from what
-//! was received.
+//! The ledger, and how the station does, in the Prometheus text format. Labels come from this program
+//! alone, never from what was received; the database is not asked.
 
 use std::{
     fmt,
@@ -11,20 +11,24 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
+    registry::{Registry, Unit},
 };
+use protocol::header::LAYOUT_VERSION;
 
+use super::process::Usage;
 use crate::{
     journal::Gauges,
     ledger::{Counters, DetectCounts, JumpCounts, Ledger},
+    readiness::Readiness,
+    timing::Histogram,
 };
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The counters as text.
-pub(super) fn encode(counters: &Counters) -> String {
+pub(super) fn encode(counters: &Arc<Counters>, readiness: &Readiness) -> String {
     let (ledger, shed, detect) = (counters.ledger(), counters.shed(), counters.detect());
     text(Snapshot {
         ledger,
@@ -33,6 +37,10 @@ pub(super) fn encode(counters: &Counters) -> String {
         detect,
         journal: Arc::clone(counters.journal()),
         http_refused: counters.http_refused(),
+        counters: Arc::clone(counters),
+        is_database_up: readiness.is_database_up(),
+        is_ready: readiness.wrong().is_none(),
+        usage: Usage::now(),
     })
 }
 
@@ -54,6 +62,11 @@ struct Snapshot {
     detect: DetectCounts,
     journal: Arc<Gauges>,
     http_refused: u64,
+    /// For the histograms.
+    counters: Arc<Counters>,
+    is_database_up: bool,
+    is_ready: bool,
+    usage: Usage,
 }
 
 impl Collector for Snapshot {
@@ -124,11 +137,26 @@ impl Collector for Snapshot {
             ),
             ("journal_failing", "1 while the journal cannot be written", of(&journal.is_failing)),
             ("journal_size_bytes", "How large the journal may get", of(&journal.octets_max)),
+            (
+                "database_up",
+                "1 if the database could be used when that was tried last",
+                self.is_database_up.into(),
+            ),
+            ("ready", "1 if /readyz says so", self.is_ready.into()),
         ] {
             let gauge = ConstGauge::new(value.cast_signed());
             let name = format!("{PREFIX}{name}");
             let metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             gauge.encode(metric)?;
+        }
+        let name = format!("{PREFIX}ledger_residual");
+        let help = "How far a ledger identity is from holding; 0 whenever the station is quiet";
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+        for (identity, value) in
+            [("frames", ledger.frames_residual()), ("samples", ledger.samples_residual())]
+        {
+            let labels = [("identity", identity)];
+            ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
         }
         let name = format!("{PREFIX}rejected");
         let mut metric =
@@ -144,8 +172,44 @@ impl Collector for Snapshot {
             let labels = [("stage", format!("writer-{writer}"))];
             ConstCounter::new(*value).encode(metric.encode_family(&labels)?)?;
         }
-        Ok(())
+        let timings = self.counters.timings();
+        for (name, help, histogram) in [
+            (
+                "commit_latency",
+                "From the reception of a sample to its commit",
+                &timings.commit_latency,
+            ),
+            (
+                "transaction",
+                "A transaction that stored a batch, with its COPY",
+                &timings.transaction,
+            ),
+            ("journal_sync", "A synchronisation of the journal", &journal.sync),
+        ] {
+            encode_histogram(&mut encoder, &format!("{PREFIX}{name}"), help, histogram)?;
+        }
+        let build = Info::new(vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("layout_version", LAYOUT_VERSION.to_string()),
+        ]);
+        let name = format!("{PREFIX}build");
+        let help = "The program that runs here, always 1";
+        build.encode(encoder.encode_descriptor(&name, help, None, MetricType::Info)?)?;
+        self.usage.encode(&mut encoder)
     }
+}
+
+fn encode_histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    histogram: &Histogram,
+) -> fmt::Result {
+    let buckets = histogram.buckets();
+    let count = buckets.iter().map(|&(_, count)| count).sum();
+    let mut metric =
+        encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    metric.encode_histogram::<NoLabelSet>(histogram.sum_s(), count, &buckets, None)
 }
 
 const PREFIX: &str = "orbitstream_";
@@ -163,6 +227,8 @@ mod tests {
         let journal = Arc::new(Gauges::default());
         journal.damaged.store(9, Ordering::Relaxed);
         let shed = vec![0, 4];
+        let counters = Counters::new(1);
+        counters.timings().transaction.observe(std::time::Duration::from_millis(2), 3);
         let text = text(Snapshot {
             ledger: ledger.clone(),
             jumps: JumpCounts { seen: 3, unstored: 2, last: None },
@@ -170,11 +236,25 @@ mod tests {
             detect,
             journal,
             http_refused: 7,
+            counters,
+            is_database_up: true,
+            is_ready: false,
+            usage: Usage::now(),
         });
         assert!(text.contains("orbitstream_link_jumps_total 3"), "{text}");
         assert!(text.contains("orbitstream_link_jumps_unstored_total 2"), "{text}");
         assert!(text.contains("orbitstream_journal_damaged_total 9"), "{text}");
         assert!(text.contains("orbitstream_http_refused_total 7"), "{text}");
+        assert!(text.contains("orbitstream_database_up 1\n"), "{text}");
+        assert!(text.contains("orbitstream_ready 0\n"), "{text}");
+        assert!(text.contains("orbitstream_transaction_seconds_sum 0.006\n"), "{text}");
+        assert!(text.contains("orbitstream_transaction_seconds_bucket{le=\"0.001\"} 0\n"));
+        assert!(text.contains("orbitstream_transaction_seconds_bucket{le=\"0.005\"} 3\n"));
+        assert!(text.contains("orbitstream_transaction_seconds_bucket{le=\"+Inf\"} 3\n"));
+        let build = concat!("orbitstream_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",");
+        assert!(text.contains(build), "{text}");
+        assert!(text.contains("orbitstream_ledger_residual{identity=\"frames\"} 2\n"), "{text}");
+        assert!(text.contains("process_cpu_seconds_total "), "{text}");
         assert!(text.contains("orbitstream_detect_unstored_total 6"), "{text}");
         assert!(text.contains("orbitstream_detect_limits_only 8"), "{text}");
         assert!(text.contains("orbitstream_frames_total 7"), "{text}");

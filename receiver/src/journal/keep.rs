@@ -86,10 +86,12 @@ impl Keeper {
         };
         for segment in unsynced {
             let is_new = segment.synced == 0;
+            let begun = Instant::now();
             let synced = segment.file.sync();
             let synced =
                 synced.and_then(|()| if is_new { self.shared.sync_folder() } else { Ok(()) });
             Gauges::add(&self.shared.gauges.syncs, 1);
+            self.shared.gauges.sync.observe(begun.elapsed(), 1);
             self.told(synced, "cannot be synchronised");
             // Also after an error: the kernel says it once, and asked again it says that all is well.
             let mut segments = self.shared.segments();

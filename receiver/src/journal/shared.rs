@@ -18,6 +18,7 @@ use super::{
     files::{Files, Octets},
     record::{Layout, SegmentHead},
 };
+use crate::timing::Histogram;
 
 /// A journal that is open.
 #[derive(Debug)]
@@ -100,6 +101,8 @@ pub struct Gauges {
     pub records: AtomicU64,
     /// Times that it was synchronised.
     pub syncs: AtomicU64,
+    /// How long that took.
+    pub sync: Histogram,
     /// Writes, synchronisations and the like that failed.
     pub failures: AtomicU64,
     /// Samples that could not be written to it.

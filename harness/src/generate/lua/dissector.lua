@@ -34,6 +34,12 @@ local function add_secondary(tree, tvb, s, from, head)
   node:add(F.sequence, tvb(from + 20, 2), head.sequence):set_generated()
 end
 
+-- The value in engineering units. Where a whole number of steps makes one unit, the quotient is the
+-- float nearest to the decimal.
+local function engineering(f, raw)
+  return f.steps and raw / f.steps or raw * f.scale
+end
+
 -- Remarks on a value of a good frame that makes no sense.
 local function check_range(item, f, raw)
   if f.labels then
@@ -41,7 +47,7 @@ local function check_range(item, f, raw)
       item:add_proto_expert_info(X.out_of_range, f.label .. " has no such value")
     end
   elseif f.low then
-    local value = raw * f.scale
+    local value = engineering(f, raw)
     if value < f.low or value > f.high then
       item:add_proto_expert_info(X.out_of_range, f.label .. " is out of its range")
     end
@@ -49,7 +55,7 @@ local function check_range(item, f, raw)
 end
 
 local function add_quantity(node, range, f, raw)
-  local value = raw * f.scale
+  local value = engineering(f, raw)
   local text = format("%s: %." .. f.decimals .. "f", f.label, value)
   local item = node:add(f.node, range, value)
   item:set_text(f.unit == "" and text or text .. " " .. f.unit)
@@ -62,7 +68,7 @@ local function add_body(tree, tvb, s, from, kind, is_good)
   node:set_text(kind.about)
   for _, f in ipairs(kind.fields) do
     local range, raw = tvb(start + f.at, f.octets), READ[f.raw](s, start + f.at)
-    local item = f.scale and add_quantity(node, range, f, raw) or node:add(f.node, range)
+    local item = f.decimals and add_quantity(node, range, f, raw) or node:add(f.node, range)
     if is_good then
       check_range(item, f, raw)
     end

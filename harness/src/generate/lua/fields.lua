@@ -89,7 +89,7 @@ for _, kind in pairs(KINDS) do
   kind.node = register(ProtoField.none("orbitstream." .. kind.name, kind.name, kind.about))
   for _, f in ipairs(kind.fields) do
     local name = "orbitstream." .. f.name
-    if f.scale then
+    if f.decimals then
       f.node = register(ProtoField.double(name, f.label, nil, f.about))
     else
       local shown = f.flags and base.HEX or base.DEC
