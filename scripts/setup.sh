@@ -185,14 +185,14 @@ setup_valgrind() {
     have valgrind || apt_install 'a test counts the instructions of parsing' valgrind
 }
 
-promtool() {
-    if have promtool; then command -v promtool; else find "$tools" -path "$tools/promtool" -type f; fi
+find_promtool() {
+    if have promtool; then command -v promtool; elif [ -x "$tools/promtool" ]; then echo "$tools/promtool"; fi
 }
 
 # As with the stand-in. The package would start a Prometheus, so it is unpacked instead of installed.
 setup_promtool() {
     local folder
-    [ -z "$(promtool 2>/dev/null)" ] || return 0
+    [ -z "$(find_promtool)" ] || return 0
     say 'unpacking promtool from the package prometheus (19 MB; the tests check metrics and rules by it)'
     mkdir -p "$tools"
     folder=$(mktemp -d "$tools/promtool.XXXXXX")
@@ -372,8 +372,8 @@ show_tiers() {
         show_tier yamcs "$(sed -n 's/^fprime-yamcs-bundle==\([^ ]*\).*/\1/p' \
             "$root/harness/yamcs/requirements.txt"), with the XTCE document"
     fi
-    if [ -n "$(promtool 2>/dev/null)" ]; then
-        show_tier promtool "$("$(promtool)" --version 2>&1 | sed -n 's/^promtool, \(version [^ ]*\).*/\1/p')"
+    if [ -n "$(find_promtool)" ]; then
+        show_tier promtool "$("$(find_promtool)" --version 2>&1 | sed -n 's/^promtool, \(version [^ ]*\).*/\1/p')"
     else
         show_tier promtool 'not run: not installed (scripts/setup.sh promtool)'
     fi

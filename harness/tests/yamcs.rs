@@ -236,7 +236,7 @@ fn bits(field: &Field, raw: i64, flags: &[Flag], reading: &Reading) -> Vec<(Stri
     flags.sort_by_key(|flag| std::cmp::Reverse(flag.bit));
     let mut expected = Vec::new();
     let mut unread = field.raw.octets() * 8;
-    let mut spare = |from: usize, to: usize, expected: &mut Vec<(String, Expected)>| {
+    let spare = |from: usize, to: usize, expected: &mut Vec<(String, Expected)>| {
         if from > to {
             let value = raw >> to & ((1 << (from - to)) - 1);
             expected.push((format!("{}_spare_{to}", field.name), Expected::plain(value)));
