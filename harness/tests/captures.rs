@@ -195,11 +195,14 @@ fn assert_advice(command: &[&str], said: &str) -> Result<()> {
     let commands = help(&[])?;
     let mut own = help(command)?;
     let words: Vec<_> = said
-        .split(|c: char| c.is_whitespace() || "`;,:()".contains(c))
+        .split(|c: char| c.is_whitespace() || ";,:()".contains(c))
         .filter(|word| !word.is_empty())
         .collect();
     for (n, word) in words.iter().enumerate() {
-        if n > 0 && words[n - 1] == "receiver" && word.chars().all(|c| c.is_ascii_lowercase()) {
+        // A command is quoted; `this receiver needs` is none.
+        let is_command = n > 0 && words[n - 1] == "`receiver" && !word.starts_with('-');
+        let word = word.trim_matches(['`', '\'']);
+        if is_command {
             assert!(commands.contains(&format!("  {word} ")), "no command {word}: {said}");
             own = help(&[word])?;
         } else if word.starts_with("--") && word.len() > 2 {
@@ -253,7 +256,7 @@ fn an_error_advises_only_options_that_its_command_has() -> Result<()> {
         let error = said.lines().find(|line| line.starts_with("error: ")).context(said.clone())?;
         // What was given is repeated, and is no advice.
         let given = more.iter().map(|word| word.split('=').next().unwrap_or_default());
-        let advice = given.fold(error.to_owned(), |error, word| error.replacen(word, "", 1));
+        let advice = given.fold(error.to_owned(), |error, word| error.replace(word, ""));
         assert_advice(&command[..1], &advice)?;
         tried += 1;
     }
