@@ -287,7 +287,7 @@ fn prometheus_reads_the_metrics_and_its_rules_ask_for_no_others() -> Result<()> 
     let version = format!("orbitstream_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(text.contains(&version), "{text}");
     assert_eq!((value("orbitstream_database_up")?, value("orbitstream_ready")?), (1.0, 1.0));
-    assert_eq!(value("orbitstream_commit_latency_seconds_count")?, 60.0);
+    assert!(text.contains("orbitstream_commit_latency_seconds_count 60\n"), "{text}");
     // Batches without a sample, of link health alone, are transactions too.
     assert!(value("orbitstream_transaction_seconds_count")? >= 1.0);
     assert!(value("orbitstream_journal_sync_seconds_count")? >= 1.0);

@@ -220,7 +220,8 @@ pub const fn engineering(raw: f64, scale: f64) -> f64 {
 pub const fn steps_per_unit(scale: f64) -> Option<f64> {
     let steps = (1.0 / scale + 0.5) as u64 as f64;
     // What is too large to be exact is not below the limit either.
-    if 1.0 <= steps && steps < STEPS_LIMIT && 1.0 / steps == scale { Some(steps) } else { None }
+    let is_whole = 1.0 <= steps && steps < STEPS_LIMIT;
+    if is_whole && (1.0 / steps).to_bits() == scale.to_bits() { Some(steps) } else { None }
 }
 
 /// Whole numbers below this are exact in a 64-bit float.
@@ -267,8 +268,12 @@ mod tests {
         for scale in [0.0, -0.001, 2.0, 0.3, 1e-300, 1e300, f64::NAN, f64::INFINITY] {
             assert_eq!(steps_per_unit(scale), None, "{scale}");
         }
-        assert_eq!(engineering(7.0, 2.5), 17.5);
-        assert_eq!(engineering(f64::from(i32::MIN), 1e-7), -214.748_364_8);
-        assert_eq!(engineering(550_156.0, 0.001), 550.156);
+        for (raw, scale, printed) in [
+            (7.0, 2.5, "17.5"),
+            (f64::from(i32::MIN), 1e-7, "-214.7483648"),
+            (550_156.0, 0.001, "550.156"),
+        ] {
+            assert_eq!(engineering(raw, scale).to_string(), printed);
+        }
     }
 }
