@@ -170,7 +170,7 @@ fn assert_prints_as_decimal(raw: i64, places: u32, scale: f64) {
     assert!(printed == wanted || (raw == 0 && printed == "0"), "{raw}: {printed}, not {wanted}");
     // And it is the float that the decimal means.
     assert_eq!(wanted.parse::<f64>().unwrap().to_bits(), value.to_bits());
-    assert_eq!((value / scale).round(), raw as f64);
+    assert_eq!((value / scale).round() as i64, raw);
 }
 
 #[test]
