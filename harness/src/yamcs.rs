@@ -19,10 +19,12 @@ const INSTANCE: &str = "orbitstream";
 /// Ports as people use them, each once in a file of `docs/yamcs`.
 const HTTP_PORT: &str = "port: 8090";
 const UDP_PORT: &str = "port: 10015";
-/// Values of one parameter in one answer: more than a test has.
-const VALUES_MAX: usize = 10_000;
+/// Packets, or values of one parameter, in one answer: as many as Yamcs gives, more than a test has.
+const VALUES_MAX: usize = 1_000;
 /// A Java machine on a busy computer takes its time.
 const START_DURATION_MAX: Duration = Duration::from_secs(240);
+/// What has come is in its archives in less than that.
+const ARCHIVE_DURATION_MAX: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A running Yamcs.
@@ -77,7 +79,7 @@ impl Yamcs {
             log,
             api: format!("http://127.0.0.1:{http}/api"),
             target: format!("127.0.0.1:{udp}"),
-            http: ureq::Agent::new_with_defaults(),
+            http: ureq::Agent::config_builder().http_status_as_error(false).build().into(),
         };
         yamcs.wait_until("it receives", START_DURATION_MAX, |yamcs| {
             Ok(yamcs
@@ -100,17 +102,18 @@ impl Yamcs {
         Ok(count.parse()?)
     }
 
-    /// Waits until so many packets have come, decoded and recorded.
+    /// Waits until so many packets have come; they are recorded a little later.
     pub fn wait_for(&mut self, packets: u64) -> Result<()> {
         self.wait_until("all have come", Duration::from_secs(60), |yamcs| {
             Ok(yamcs.received()? >= packets)
         })
     }
 
-    /// Every packet that it has recorded, oldest first: name, time of reception, number.
-    pub fn packets(&self) -> Result<Vec<Value>> {
+    /// Every packet that it has recorded, oldest first: name, time of reception, number. So many are
+    /// waited for.
+    pub fn packets(&self, wanted: usize) -> Result<Vec<Value>> {
         let path = format!("archive/{INSTANCE}/packets?order=asc&limit={VALUES_MAX}");
-        Ok(array(&self.get(&path)?["packet"]))
+        self.get_all(&path, "packet", wanted)
     }
 
     /// What it reads in a recorded packet, parameter by parameter.
@@ -125,13 +128,14 @@ impl Yamcs {
         Ok(array(&extracted["parameterValues"]))
     }
 
-    /// Every value of a parameter that the processor has put out as packets came.
-    pub fn history(&self, parameter: &str) -> Result<Vec<Value>> {
+    /// Every value of a parameter that the processor has put out as packets came. So many are waited
+    /// for.
+    pub fn history(&self, parameter: &str, wanted: usize) -> Result<Vec<Value>> {
         let path = format!(
             "archive/{INSTANCE}/parameters/OrbitStream/{parameter}?source=ParameterArchive&order=asc\
              &limit={VALUES_MAX}"
         );
-        Ok(array(&self.get(&path)?["parameter"]))
+        self.get_all(&path, "parameter", wanted)
     }
 
     /// Every event, such as one about a packet that it could not decode.
@@ -151,10 +155,23 @@ impl Yamcs {
         Ok(lines.filter(|line| !line.contains("secret key")).map(str::to_owned).collect())
     }
 
+    /// What is there once so much is, or after a while.
+    fn get_all(&self, path: &str, name: &str, wanted: usize) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + ARCHIVE_DURATION_MAX;
+        loop {
+            let there = array(&self.get(path)?[name]);
+            if there.len() >= wanted || Instant::now() > deadline {
+                return Ok(there);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
     fn get(&self, path: &str) -> Result<Value> {
         let url = format!("{}/{path}", self.api);
         let mut answer = self.http.get(&url).call().with_context(|| url.clone())?;
         let text = answer.body_mut().with_config().limit(ANSWER_OCTETS_MAX).read_to_string()?;
+        ensure!(answer.status() == 200, "{url}: {}: {text}", answer.status());
         serde_json::from_str(&text).with_context(|| format!("{url}: {text}"))
     }
 

@@ -40,26 +40,68 @@ fn the_same_rows_as_the_drivers_own_writer() -> Result<()> {
     Ok(())
 }
 
-async fn store_both_ways(url: &str, kind: &Kind, twin: &str) -> Result<()> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
+#[test]
+fn postgresql_prints_the_decimals_that_were_sent() -> Result<()> {
+    let name = database(Tables::Plain)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let kind = &protocol::health::KIND;
     let chunks = chunks(kind);
-    let records = || chunks.iter().flat_map(Chunk::records);
+    runtime.block_on(async {
+        let url = cluster().url(&name);
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        copy_rows(&client, kind, &chunks).await
+    })?;
+    let mut sent: Vec<String> = Vec::new();
+    for record in chunks.iter().flat_map(Chunk::records) {
+        if let Sample::Frame(frame) = &record.sample
+            && let Body::Health(health) = frame.body()
+        {
+            let raw = (health.latitude(), health.longitude(), health.altitude());
+            sent.push(format!("{}|{}|{}|{}", frame.sequence().value(), raw.0, raw.1, raw.2));
+        }
+    }
+    assert!(sent.len() > 1_000);
+    // What is printed, moved by as many digits as the scale has, is the integer that was sent.
+    let printed = "SELECT sequence, trim_scale(latitude::text::numeric * 10000000),
+                          trim_scale(longitude::text::numeric * 10000000),
+                          trim_scale(altitude::text::numeric * 1000)
+                   FROM telemetry WHERE sequence IS NOT NULL";
+    let printed = cluster().sql(&name, printed)?;
+    let mut printed: Vec<_> = printed.lines().collect();
+    printed.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(printed, sent);
+    let read_again = "SELECT bool_and(latitude = latitude::text::float8
+                                      AND altitude = altitude::text::float8) FROM telemetry";
+    assert_eq!(cluster().sql(&name, read_again)?, "t");
+    Ok(())
+}
 
+/// Stores all with the hand-written COPY.
+async fn copy_rows(client: &tokio_postgres::Client, kind: &Kind, chunks: &[Chunk]) -> Result<()> {
     let mut rows = CopyBuffer::new();
-    records().for_each(|record| rows.push(&record, STATION));
+    chunks.iter().flat_map(Chunk::records).for_each(|record| rows.push(&record, STATION));
     let sink = client.copy_in(&telemetry_copy(kind, "public")).await?;
     tokio::pin!(sink);
     let stream: Vec<_> = rows.by_satellite().pieces().collect();
     let stream = [&*stream.concat(), &[0xFF, 0xFF]].concat();
     futures_util::SinkExt::send(&mut sink, Bytes::from(stream)).await?;
     assert_eq!(sink.finish().await?, u64::from(SAMPLES));
+    Ok(())
+}
+
+async fn store_both_ways(url: &str, kind: &Kind, twin: &str) -> Result<()> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let chunks = chunks(kind);
+    copy_rows(&client, kind, &chunks).await?;
 
     let columns = telemetry_columns(kind).join(", ");
     let sink = client.copy_in(&format!("COPY {twin} ({columns}) FROM STDIN BINARY")).await?;
     let writer = BinaryCopyInWriter::new(sink, &types(kind));
     tokio::pin!(writer);
-    for record in records() {
+    for record in chunks.iter().flat_map(Chunk::records) {
         let row = row(&record);
         let row: Vec<_> = row.iter().map(|value| value.as_ref() as &(dyn ToSql + Sync)).collect();
         writer.as_mut().write(&row).await?;
