@@ -324,7 +324,7 @@ pub fn tell_extension(has_timescaledb: bool) {
     if has_timescaledb {
         tracing::info!("TimescaleDB is there: the tables are hypertables");
     } else {
-        tracing::info!("no TimescaleDB in this database: the tables are plain PostgreSQL");
+        tracing::info!("TimescaleDB is not used: the tables are plain PostgreSQL");
     }
 }
 

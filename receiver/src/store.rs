@@ -227,9 +227,10 @@ impl Store {
         for copy in tables.copies() {
             copies.push(client.prepare(&copy).await?);
         }
-        let version = match schema::has_timescaledb(&client, &tables).await? {
-            true => client.query_opt(TIMESCALEDB_VERSION, &[]).await?,
-            false => None,
+        let version = if schema::has_timescaledb(&client, &tables).await? {
+            client.query_opt(TIMESCALEDB_VERSION, &[]).await?
+        } else {
+            None
         };
         let columnstore = match version {
             Some(version) if has_direct_compress(version.get(0)) => {

@@ -104,9 +104,8 @@ async fn apply(
         transaction.query_one(set, &[&name, &interval(period)]).await?;
     }
     transaction.batch_execute(POLICIES).await.map_err(|error| failed("policies", error))?;
-    let tables = Tables::find(&transaction).await?.transpose()?.ok_or(Error::Missing)?;
-    let has_timescaledb = has_timescaledb(&transaction, &tables).await?;
     transaction.commit().await.map_err(|error| failed("COMMIT", error))?;
+    let has_timescaledb = kind == Kind::Hypertables;
     if has_timescaledb && let Some(shortage) = worker_shortage(client).await? {
         tracing::warn!("{shortage}");
     }
