@@ -241,7 +241,8 @@ fn a_closed_terminal_ends_it_as_sigterm_does_but_not_under_nohup() -> Result<()>
 
 #[test]
 fn the_log_is_json_when_that_is_wanted_and_names_refused_frames() -> Result<()> {
-    let ground = Ground::start(Tables::Plain, &["--log-format", "json", "--allow", "127.0.0.1"])?;
+    let ground =
+        Ground::start(Tables::Plain, &["--log-format", "json", "--allow", "127.0.0.1/32"])?;
     let sender = UdpSocket::bind("127.0.0.1:0")?;
     let start = Instant::now();
     let log = || std::fs::read_to_string(ground.folder.path().join("receiver.log"));
