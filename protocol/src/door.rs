@@ -349,9 +349,11 @@ mod tests {
         assert_eq!(items(&leap), ["SAT-01"]);
     }
 
+    type Fault = fn(&mut Vec<u8>);
+
     /// What a frame can have wrong, in the order in which it is done to it: octets first, then the
     /// size, then the checkword is computed, and what is damage comes last.
-    fn faults() -> Vec<(Refusal, fn(&mut Vec<u8>))> {
+    fn faults() -> Vec<(Refusal, Fault)> {
         vec![
             (Refusal::BadVersion, |f| f[0] |= 0x20),
             (Refusal::BadVersion, |f| f[0] |= 0x10),
