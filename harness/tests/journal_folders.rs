@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use harness::{Constellation, Station, program::sibling};
 use support::{Tables, cluster, database, ports};
 
@@ -65,6 +65,24 @@ fn wait_until_recovered(station: &mut Station) -> Result<()> {
     station.wait_until_quiet()
 }
 
+/// Waits until this holds, generously: machines are busy.
+fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !holds()? {
+        ensure!(start.elapsed() < Duration::from_secs(30), "this does not come about: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Waits until as many samples wait for the database, and then as long as it takes to write them into
+/// the journal many times over.
+fn wait_until_kept(station: &Station, samples: u64) -> Result<()> {
+    wait_until("samples wait", || Ok(station.counters()?.pending >= samples))?;
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(())
+}
+
 /// Refused datagrams that carry record headers as anybody can compute them.
 fn planted_datagrams() -> Vec<Vec<u8>> {
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
@@ -96,16 +114,14 @@ fn refused_datagrams_that_look_like_records_cost_no_sample() -> Result<()> {
         let mut station = Station::start(&url, folder.path(), ports(), &options)?;
         cluster().sql(&database, REFUSE)?;
         assert_eq!(station.post(&samples)?.0, 200);
-        std::thread::sleep(Duration::from_millis(300));
+        wait_until_kept(&station, 1_000)?;
         let sender = UdpSocket::bind("127.0.0.1:0")?;
         for datagram in planted_datagrams() {
             sender.send_to(&datagram, station.target())?;
         }
-        let start = Instant::now();
-        while station.counters()?.rejected.values().sum::<u64>() < 51 {
-            assert!(start.elapsed() < Duration::from_secs(10));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("all are refused", || {
+            Ok(station.counters()?.rejected.values().sum::<u64>() >= 51)
+        })?;
         std::thread::sleep(Duration::from_millis(1_500));
         station.kill()?;
         let segment = segments(&folder.path().join("journal"))?.pop().context("a segment")?;
@@ -144,7 +160,7 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     first.wait_until_quiet()?;
     cluster().sql(&database, REFUSE)?;
     fly(first.target(), one.path(), "2", "2000")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&first, 2_000)?;
     first.kill()?;
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
 
@@ -157,7 +173,8 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     let (first, second) = (launch(one.path())?, launch(two.path())?);
     fly(first.target(), one.path(), "3", "1100")?;
     fly(second.target(), two.path(), "4", "1200")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&first, 1_100)?;
+    wait_until_kept(&second, 1_200)?;
     first.kill()?;
     second.kill()?;
     cluster().sql(&database, ALLOW)?;
@@ -197,7 +214,7 @@ fn a_commit_ledger_that_was_emptied_neither_loses_nor_doubles() -> Result<()> {
         cluster().sql(&database, "TRUNCATE ingest_batch")?;
         // It notices, and stores nothing more until it is restarted.
         fly(station.target(), folder.path(), "2", "700")?;
-        std::thread::sleep(Duration::from_secs(2));
+        wait_until_kept(&station, 700)?;
         station.kill()?;
         let mut station = start()?;
         wait_until_recovered(&mut station)?;
@@ -219,21 +236,22 @@ fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits
     let station = Station::start(&url, folder.path(), ports(), &[])?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), folder.path(), "1", "2000")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&station, 2_000)?;
     let journal = folder.path().join("journal");
     fs::remove_dir_all(&journal)?;
-    std::thread::sleep(Duration::from_secs(1));
-    let log = fs::read_to_string(folder.path().join("receiver.log"))?;
-    assert!(log.contains("has gone; it is made again") && log.contains("is there again"), "{log}");
+    wait_until("the folder is made again", || {
+        let log = fs::read_to_string(folder.path().join("receiver.log"))?;
+        Ok(log.contains("has gone; it is made again") && log.contains("is there again"))
+    })?;
     fly(station.target(), folder.path(), "2", "400")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&station, 2_400)?;
     // Then only its files, as somebody who cleans up would.
     for segment in segments(&journal)? {
         fs::remove_file(segment)?;
     }
-    std::thread::sleep(Duration::from_secs(1));
+    wait_until("there is a segment again", || Ok(!segments(&journal)?.is_empty()))?;
     fly(station.target(), folder.path(), "3", "100")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&station, 2_500)?;
     let metrics = station.get("/metrics")?;
     assert!(metrics.contains("orbitstream_journal_failing 0"), "{metrics}");
     station.kill()?;
@@ -256,7 +274,7 @@ fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Re
     let station = start(one.path(), "東京")?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), one.path(), "1", "1000")?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_kept(&station, 1_000)?;
     station.kill()?;
     cluster().sql(&database, ALLOW)?;
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
