@@ -3,13 +3,16 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use harness::{Cluster, StopMode, program::sibling};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::{Ground, Tables, cluster, database, ports};
 
 /// Runs the receiver, which has to fail with one line.
@@ -320,5 +323,80 @@ fn a_folder_that_is_no_journal_is_an_error() -> Result<()> {
     }
     let entries = std::fs::read_dir(folder.path())?.count();
     assert_eq!(entries, 1, "nothing was made in it");
+    Ok(())
+}
+
+/// A process that is killed when it is dropped.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_ends_nothing() -> Result<()> {
+    let closed_pipe = || -> Result<Stdio> { Ok(std::io::pipe()?.1.into()) };
+    let full_disk =
+        || -> Result<Stdio> { Ok(File::options().write(true).open("/dev/full")?.into()) };
+    let outputs: [(&str, &dyn Fn() -> Result<Stdio>); 2] =
+        [("a closed pipe", &closed_pipe), ("a full disk", &full_disk)];
+    for (name, output) in outputs {
+        let database = database(Tables::Plain)?;
+        let folder = tempfile::tempdir()?;
+        let path = |file: &str| folder.path().join(file).display().to_string();
+        let port = ports().0;
+        let listen = harness::station::free_address(port, |at| UdpSocket::bind(at).is_ok())?;
+        let http = harness::station::free_address(port, |at| TcpListener::bind(at).is_ok())?;
+        let mut receiver = Command::new(sibling("receiver")?);
+        receiver.args(["run", "--listen", &listen, "--http", &http]);
+        receiver.args(["--journal", &path("journal"), "--report", &path("report")]);
+        receiver.env("DATABASE_URL", cluster().url(&database)).stdout(output()?).stderr(output()?);
+        let mut receiver = Killed(receiver.spawn()?);
+        wait_until("it listens", || Ok(TcpStream::connect(&http).is_ok()))?;
+
+        let mut satsim = Command::new(sibling("satsim")?);
+        satsim.args(["--target", &listen, "--satellites", "2", "--rate", "100", "--count", "1600"]);
+        satsim.args(["--report", &path("truth")]).stdout(output()?).stderr(output()?);
+        let mut satsim = Killed(satsim.spawn()?);
+        // Longer than it takes until a line of progress is due.
+        satsim.0.wait()?;
+        let truth: serde_json::Value = serde_json::from_slice(&fs::read(path("truth"))?)?;
+        assert_eq!(truth["sent"], 1_600, "{name}");
+
+        let mut stream = TcpStream::connect(&http)?;
+        let body = r#"{"satellite_id": "SAT-01", "temp": 50}"#;
+        write!(
+            stream,
+            "POST /telemetry HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+
+        let rows = "SELECT (SELECT count(*) FROM telemetry) + (SELECT count(*) FROM attitude)";
+        wait_until("all is stored", || Ok(cluster().sql(&database, rows)? == "1601"))?;
+        kill(Pid::from_raw(receiver.0.id() as i32), Signal::SIGINT)?;
+        assert!(receiver.0.wait()?.success(), "{name}");
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(path("report"))?)?;
+        assert_eq!(
+            (&report["committed"], &report["pending"]),
+            (&1_601.into(), &0.into()),
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !holds()? {
+        ensure!(start.elapsed() < Duration::from_secs(60), "this does not come about: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }

@@ -77,7 +77,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
 
 /// Waits until as many samples wait for the database, and then as long as it takes to write them into
 /// the journal many times over.
-fn wait_until_kept(station: &Station, samples: u64) -> Result<()> {
+fn wait_until_kept(station: &mut Station, samples: u64) -> Result<()> {
     wait_until("samples wait", || Ok(station.counters()?.pending >= samples))?;
     std::thread::sleep(Duration::from_secs(1));
     Ok(())
@@ -114,7 +114,7 @@ fn refused_datagrams_that_look_like_records_cost_no_sample() -> Result<()> {
         let mut station = Station::start(&url, folder.path(), ports(), &options)?;
         cluster().sql(&database, REFUSE)?;
         assert_eq!(station.post(&samples)?.0, 200);
-        wait_until_kept(&station, 1_000)?;
+        wait_until_kept(&mut station, 1_000)?;
         let sender = UdpSocket::bind("127.0.0.1:0")?;
         for datagram in planted_datagrams() {
             sender.send_to(&datagram, station.target())?;
@@ -160,7 +160,7 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
     first.wait_until_quiet()?;
     cluster().sql(&database, REFUSE)?;
     fly(first.target(), one.path(), "2", "2000")?;
-    wait_until_kept(&first, 2_000)?;
+    wait_until_kept(&mut first, 2_000)?;
     first.kill()?;
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;
 
@@ -170,11 +170,11 @@ fn a_folder_that_was_copied_neither_loses_nor_doubles() -> Result<()> {
         station.wait_until_listening()?;
         anyhow::Ok(station)
     };
-    let (first, second) = (launch(one.path())?, launch(two.path())?);
+    let (mut first, mut second) = (launch(one.path())?, launch(two.path())?);
     fly(first.target(), one.path(), "3", "1100")?;
     fly(second.target(), two.path(), "4", "1200")?;
-    wait_until_kept(&first, 1_100)?;
-    wait_until_kept(&second, 1_200)?;
+    wait_until_kept(&mut first, 1_100)?;
+    wait_until_kept(&mut second, 1_200)?;
     first.kill()?;
     second.kill()?;
     cluster().sql(&database, ALLOW)?;
@@ -214,7 +214,7 @@ fn a_commit_ledger_that_was_emptied_neither_loses_nor_doubles() -> Result<()> {
         cluster().sql(&database, "TRUNCATE ingest_batch")?;
         // It notices, and stores nothing more until it is restarted.
         fly(station.target(), folder.path(), "2", "700")?;
-        wait_until_kept(&station, 700)?;
+        wait_until_kept(&mut station, 700)?;
         station.kill()?;
         let mut station = start()?;
         wait_until_recovered(&mut station)?;
@@ -233,10 +233,10 @@ fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits
     let database = database(Tables::Plain)?;
     let url = cluster().url(&database);
     let folder = tempfile::tempdir()?;
-    let station = Station::start(&url, folder.path(), ports(), &[])?;
+    let mut station = Station::start(&url, folder.path(), ports(), &[])?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), folder.path(), "1", "2000")?;
-    wait_until_kept(&station, 2_000)?;
+    wait_until_kept(&mut station, 2_000)?;
     let journal = folder.path().join("journal");
     fs::remove_dir_all(&journal)?;
     wait_until("the folder is made again", || {
@@ -244,14 +244,14 @@ fn a_folder_that_is_deleted_while_the_station_runs_is_made_again_with_what_waits
         Ok(log.contains("has gone; it is made again") && log.contains("is there again"))
     })?;
     fly(station.target(), folder.path(), "2", "400")?;
-    wait_until_kept(&station, 2_400)?;
+    wait_until_kept(&mut station, 2_400)?;
     // Then only its files, as somebody who cleans up would.
     for segment in segments(&journal)? {
         fs::remove_file(segment)?;
     }
     wait_until("there is a segment again", || Ok(!segments(&journal)?.is_empty()))?;
     fly(station.target(), folder.path(), "3", "100")?;
-    wait_until_kept(&station, 2_500)?;
+    wait_until_kept(&mut station, 2_500)?;
     let metrics = station.get("/metrics")?;
     assert!(metrics.contains("orbitstream_journal_failing 0"), "{metrics}");
     station.kill()?;
@@ -271,10 +271,10 @@ fn another_stations_segments_are_kept_and_can_be_drained_as_that_station() -> Re
     let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let start =
         |folder: &Path, name: &str| Station::start(&url, folder, ports(), &["--station", name]);
-    let station = start(one.path(), "東京")?;
+    let mut station = start(one.path(), "東京")?;
     cluster().sql(&database, REFUSE)?;
     fly(station.target(), one.path(), "1", "1000")?;
-    wait_until_kept(&station, 1_000)?;
+    wait_until_kept(&mut station, 1_000)?;
     station.kill()?;
     cluster().sql(&database, ALLOW)?;
     copy_folder(&one.path().join("journal"), &two.path().join("journal"))?;

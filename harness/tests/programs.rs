@@ -67,7 +67,9 @@ fn a_closed_output_ends_a_program_quietly() -> Result<()> {
 
 #[test]
 fn nothing_prints_in_a_way_that_can_panic() -> Result<()> {
-    let mut files = vec![root().join("src")];
+    let crates = ["harness", "receiver", "satsim", "address", "protocol"];
+    let mut files: Vec<_> =
+        crates.iter().map(|name| root().with_file_name(name).join("src")).collect();
     let mut read = 0;
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -79,15 +81,19 @@ fn nothing_prints_in_a_way_that_can_panic() -> Result<()> {
         read += 1;
         for (number, line) in (1..).zip(fs::read_to_string(&path)?.lines()) {
             let code = line.trim_start();
+            // Tests come last in a file, and may panic.
+            if code == "#[cfg(test)]" {
+                break;
+            }
             let prints = ["println!(", "print!("].iter().any(|macro_| code.contains(macro_));
             ensure!(
                 code.starts_with("//") || !prints,
-                "{}:{number}: use outln! or output::error_line",
+                "{}:{number}: use the module output",
                 path.display()
             );
         }
     }
-    ensure!(read > 50, "only {read} files were read");
+    ensure!(read > 250, "only {read} files were read");
     Ok(())
 }
 

@@ -20,7 +20,7 @@
 //! | [`detect`] | anomalies, found as samples pass | SQL, HTTP, locks |
 //! | [`state`] | files that outlive a run | what is in them |
 //! | [`store`] | transactions | packets, thresholds |
-//! | [`signals`], [`logging`] | when to end, and what is said | the station |
+//! | [`signals`], [`logging`], [`output`] | when to end, and what is said | the station |
 //! | [`ledger`] | puts every counter together | how it came about |
 //! | [`timing`] | how long things take, as histograms | what they are |
 
@@ -40,6 +40,7 @@ pub mod journal;
 pub mod ledger;
 pub mod link;
 pub mod logging;
+pub mod output;
 pub mod poison;
 pub mod quarantine_rate;
 pub mod queue;

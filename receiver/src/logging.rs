@@ -62,7 +62,9 @@ impl fmt::Display for LogFilter {
 /// Starts the log of this process; a second call has no effect.
 pub fn start(format: LogFormat, filter: &LogFilter) {
     let filter = EnvFilter::new(&filter.0);
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // A log that cannot be written must end nothing: the library would say so by `eprintln`, which
+    // panics where standard error is closed or its disk is full, too.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     let _is_first = match format {
         LogFormat::Text => log
             .with_target(false)

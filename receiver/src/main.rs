@@ -13,6 +13,7 @@ use receiver::{
     },
     ledger::Ledger,
     logging::{self, LogFormat},
+    output,
     signals::EndSignals,
     station::{self, Outcome},
     store::schema,
@@ -68,7 +69,7 @@ async fn replay(options: ReplayOptions) -> anyhow::Result<ExitCode> {
     let report = station::replay(options, stop).await?;
     tracing::info!("{}", station::summary(&report.ledger, None));
     let Ledger { pending, committed, quarantined, .. } = report.ledger;
-    println!("{committed} samples stored, {quarantined} set aside");
+    output::line(format_args!("{committed} samples stored, {quarantined} quarantined"))?;
     if pending > 0 {
         bail!("{pending} samples were not stored; replay the file again");
     }
@@ -95,13 +96,16 @@ async fn journal(options: JournalOptions) -> anyhow::Result<ExitCode> {
         let database = database_url.context("to drain it takes --database-url")?;
         let ledger =
             station::drain(&folder, &station, &database, asked_to_stop(log.format)?).await?;
-        println!("{} samples stored, {} wait in {shown}", ledger.committed, ledger.pending);
-        return Ok(if ledger.pending > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        let Ledger { committed, pending, .. } = ledger;
+        output::line(format_args!("{committed} samples stored, {pending} wait in {shown}"))?;
+        return Ok(if pending > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     let looked = look(&Disk, &folder).with_context(|| format!("cannot read {shown}"))?;
     let damaged = looked.iter().filter(|one| !one.is_sound()).count();
-    println!("{}", Looked::HEADING);
-    looked.iter().for_each(|one| println!("{one}"));
+    output::line(format_args!("{}", Looked::HEADING))?;
+    for one in &looked {
+        output::line(format_args!("{one}"))?;
+    }
     if action == Action::Verify && damaged > 0 {
         bail!("{damaged} files of {shown} are damaged, or end within a record");
     }
@@ -141,7 +145,7 @@ async fn migrate(options: MigrateOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn fail(line: &str) -> ExitCode {
-    eprintln!("error: {line}");
+    output::error_line(format_args!("error: {line}"));
     ExitCode::FAILURE
 }
 

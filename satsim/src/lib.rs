@@ -16,6 +16,7 @@ pub mod flight;
 pub mod itinerary;
 pub mod options;
 pub mod orbit;
+pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod report;

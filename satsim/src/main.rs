@@ -24,6 +24,7 @@ use satsim::{
     fault::Injector,
     flight::{Clock, Flight, NoWaiting, WallClock},
     options::{Options, Target, without_empty_variables},
+    output,
     plan::Plan,
     progress::Progress,
     report::Report,
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
-            eprintln!("{}; see satsim --help", one_line(&error.to_string()));
+            let error = one_line(&error.to_string());
+            output::note(format_args!("{error}; see satsim --help"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {}", one_line(&format!("{error:#}")));
+            output::note(format_args!("error: {}", one_line(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }
@@ -122,7 +124,7 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     let sent = outlet.frames_sent();
     let refused = refused(&outlet, &refusals);
     if refused > 0 && !has_warned {
-        eprintln!("{}", nobody_listens(&plan));
+        output::note(format_args!("{}", nobody_listens(&plan)));
     }
 
     // A flight that failed half-way still says what it did.
@@ -147,14 +149,14 @@ fn launch(options: &Options) -> anyhow::Result<()> {
         0 => String::new(),
         times => format!("; refused {} times while nobody listened", HumanCount(times)),
     };
-    println!(
-        "{} frames generated, {} sent in {:.1} s: {} frames/s{refused}",
+    output::text(format_args!(
+        "{} frames generated, {} sent in {:.1} s: {} frames/s{refused}\n",
         HumanCount(constellation.generated()),
         HumanCount(sent),
         took.as_secs_f64(),
         HumanCount((sent as f64 / took.as_secs_f64()) as u64),
-    );
-    Ok(())
+    ))
+    .context("cannot write to standard output")
 }
 
 fn fly(
@@ -210,18 +212,18 @@ fn announce(plan: &Plan, constellation: &Constellation, options: &Options, now: 
     let to_network = plan.target.as_ref().map(|target| target.authority.clone());
     let to_file = options.pcap.as_ref().map(|path| path.display().to_string());
     let places: Vec<String> = to_network.into_iter().chain(to_file).collect();
-    eprintln!(
+    output::note(format_args!(
         "{} satellites, boot {}, seed {}, to {}",
         constellation.satellites(),
         plan.origin.boot_count,
         plan.origin.seed,
         places.join(" and "),
-    );
+    ));
     if plan.target.is_some() && plan.ahead_us(now) > STATION_AHEAD_US {
-        eprintln!(
-            "note: simulated time runs ahead of the clock, and a station sets aside what is dated \
+        output::note(format_args!(
+            "note: simulated time runs ahead of the clock, and a station quarantines what is dated \
              more than 5 minutes ahead; give an earlier --start"
-        );
+        ));
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::output;
+
 /// The progress of one flight.
 #[derive(Debug)]
 pub struct Progress {
@@ -33,8 +35,8 @@ impl Progress {
         let (since, before) = self.last;
         let passed = since.elapsed();
         if passed >= LINE_EVERY {
-            let rate = (frames - before) as f64 / passed.as_secs_f64();
-            eprintln!("{} frames, {} frames/s", HumanCount(frames), HumanCount(rate as u64));
+            let rate = HumanCount(((frames - before) as f64 / passed.as_secs_f64()) as u64);
+            output::note(format_args!("{} frames, {rate} frames/s", HumanCount(frames)));
             self.last = (Instant::now(), frames);
         }
     }
@@ -42,8 +44,8 @@ impl Progress {
     /// Prints a line, above the bar if there is one.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| output::note(format_args!("{line}"))),
+            None => output::note(format_args!("{line}")),
         }
     }
 

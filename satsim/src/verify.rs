@@ -31,7 +31,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::anomaly;
+use crate::{anomaly, output};
 use compare::{Comparison, Link};
 use database::Database;
 use station::StationReport;
@@ -119,6 +119,8 @@ pub enum VerifyError {
     Database(#[from] database::DatabaseError),
     #[error("cannot write {0}: {1}; give --json another place")]
     Unwritable(String, std::io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Unprintable(std::io::Error),
 }
 
 /// Reads, compares and prints; whether all agrees.
@@ -146,7 +148,8 @@ pub fn run(options: &VerifyOptions) -> Result<bool, VerifyError> {
         json::write(&comparison, BufWriter::new(file))
             .map_err(|error| VerifyError::Unwritable(name, error))?;
     }
-    print!("{}", table::page(&comparison, options.all));
+    let page = table::page(&comparison, options.all);
+    output::text(format_args!("{page}")).map_err(VerifyError::Unprintable)?;
     Ok(comparison.agrees())
 }
 

@@ -55,12 +55,19 @@ pub async fn replay(
     let path = &options.recording;
     let cannot = || format!("cannot replay {}", path.display());
     let reading = Reading { port: options.port, bare_packets: options.bare_packets };
-    let recording = Recording::open(path, reading).with_context(cannot)?;
+    tokio::pin!(stop);
+    let opened = {
+        let path = path.clone();
+        on_a_thread("opening", move || Recording::open(&path, reading))
+    };
+    let recording = unless(&mut stop, opened).await?.with_context(cannot)?;
     let config = &options.database.database_url;
     schema::check(config).await?;
     // The file is its own journal: a place in it is the number of a datagram.
     let journal = if options.once {
-        identity(path, &deciding(&options)).with_context(cannot)?
+        let (path, deciding) = (path.clone(), deciding(&options));
+        let identity = on_a_thread("identity", move || identity(&path, &deciding));
+        unless(&mut stop, identity).await?.with_context(cannot)?
     } else {
         rand::random()
     };
@@ -129,7 +136,6 @@ pub async fn replay(
         let (is_stopped, speed) = (Arc::clone(&is_stopped), options.speed);
         start("intake", move || read(recording, intake, &outlets, speed, &is_stopped))?
     };
-    tokio::pin!(stop);
     let ended = async {
         while !reading.is_finished() || !writers.iter().all(thread::JoinHandle::is_finished) {
             tokio::time::sleep(POLL_PERIOD).await;
@@ -189,6 +195,29 @@ fn refused(ledger: &Ledger) -> String {
 pub struct AlreadyReplayed {
     path: PathBuf,
     holder: Occupied,
+}
+
+/// Does what may take long, such as reading a large file, on a thread of its own, which ends with the
+/// process if it is not waited for.
+async fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    let (send, done) = tokio::sync::oneshot::channel();
+    // Nobody waits for it any more if it cannot be sent.
+    let _thread = start(name, move || drop(send.send(work())))?;
+    done.await.map_err(|_| anyhow!("the thread {name} panicked"))
+}
+
+/// The outcome of `work`, or an error if `stop` ends before it.
+async fn unless<T>(
+    stop: &mut (impl Future<Output = &'static str> + Unpin),
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        reason = stop => bail!("{reason}, before anything was read that could be stored"),
+    }
 }
 
 /// The options that decide which frames of a file come to the writers, and in which chunks. After a
