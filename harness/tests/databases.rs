@@ -330,22 +330,7 @@ fn a_migration_that_waits_for_a_lock_says_who_holds_it() -> Result<()> {
         "SELECT pg_advisory_lock(hashtext('orbitstream migrate'))",
         "BEGIN; LOCK TABLE refinery_schema_history",
     ] {
-        let mut holder = cluster()
-            .psql(&url)
-            .env("PGAPPNAME", "somebody's console")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = holder.stdin.as_mut().context("no input")?;
-        writeln!(input, "{statement}; SELECT 'taken', pg_backend_pid();")?;
-        input.flush()?;
-        let mut output = BufReader::new(holder.stdout.take().context("no output")?).lines();
-        let pid = loop {
-            let line = output.next().context("psql has ended")??;
-            if let Some((_, pid)) = line.split_once("taken|") {
-                break pid.to_owned();
-            }
-        };
+        let (mut holder, pid) = hold(&url, statement)?;
         let mut command = Command::new(sibling("receiver")?);
         command.args(["migrate", "--timescaledb", "false"]).env("DATABASE_URL", &url);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -358,7 +343,32 @@ fn a_migration_that_waits_for_a_lock_says_who_holds_it() -> Result<()> {
         holder.wait()?;
         assert!(child.wait()?.success());
     }
+    // Where there are tables, a lock that every role can take holds up no migration.
+    let (mut holder, _) = hold(&url, "SELECT pg_advisory_lock(hashtext('orbitstream migrate'))")?;
+    migrated(&url, &["--timescaledb", "false"])?;
+    drop(holder.stdin.take());
+    holder.wait()?;
     Ok(())
+}
+
+/// A session that has executed a statement, until its input is closed, and its process at the server.
+fn hold(url: &str, statement: &str) -> Result<(Child, String)> {
+    let mut holder = cluster()
+        .psql(url)
+        .env("PGAPPNAME", "somebody's console")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let input = holder.stdin.as_mut().context("no input")?;
+    writeln!(input, "{statement}; SELECT 'taken', pg_backend_pid();")?;
+    input.flush()?;
+    let mut output = BufReader::new(holder.stdout.take().context("no output")?).lines();
+    loop {
+        let line = output.next().context("psql has ended")??;
+        if let Some((_, pid)) = line.split_once("taken|") {
+            return Ok((holder, pid.to_owned()));
+        }
+    }
 }
 
 #[test]

@@ -345,7 +345,7 @@ fn what_cannot_be_compared_is_said_in_one_line() -> Result<()> {
         (&truth, Some(&*missing), &url, "--receiver-report"),
         (&truth, Some(&*garbage), &url, "no report of receiver"),
         (&truth, None, "nonsense", "postgresql://USER"),
-        (&truth, None, nobody, "cannot reach"),
+        (&truth, None, nobody, "cannot connect to database"),
         (&truth, None, &closed, "password"),
         (&truth, None, &nothing, "telemetry"),
     ] {

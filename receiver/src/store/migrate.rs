@@ -47,15 +47,15 @@ async fn apply(
 ) -> Result<Migrated, Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(NO_LIMITS).await?;
-    // Two at once would make the same objects; the lock goes with the transaction.
-    transaction.execute(LOCK, &[]).await?;
-    let tables = match Tables::find(&transaction).await?.transpose() {
-        // It makes its own, as if there were no others.
-        Err(Obstacle::Elsewhere(_)) => None,
-        found => found?,
-    };
+    // Two at once would make the same objects; the locks go with the transaction.
+    let mut tables = find(&transaction).await?;
+    if tables.is_none() {
+        transaction.execute(LOCK_TO_BEGIN, &[]).await?;
+        tables = find(&transaction).await?;
+    }
     if let Some(tables) = &tables {
         tables.check_restoring(&transaction).await??;
+        transaction.batch_execute(&tables.qualify(LOCK)).await?;
         if let Some(found) = version(&transaction, tables).await?.filter(|&found| found > current())
         {
             return Err(Error::Newer { found });
@@ -110,6 +110,15 @@ async fn apply(
         tracing::warn!("{shortage}");
     }
     Ok(Migrated { applied, version: current(), has_timescaledb })
+}
+
+/// Where the tables are that are to be brought up to date; none if they are to be made.
+async fn find(transaction: &Transaction<'_>) -> Result<Option<Tables>, Error> {
+    match Tables::find(transaction).await?.transpose() {
+        // It makes its own, as if there were no others.
+        Err(Obstacle::Elsewhere(_)) => Ok(None),
+        found => Ok(found?),
+    }
 }
 
 /// Applies the migrations that the record does not have; returns how many those were.
@@ -173,7 +182,11 @@ fn interval(period: Duration) -> String {
 
 /// Migrations take as long as they take.
 const NO_LIMITS: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('orbitstream migrate'))";
+/// Only who may write the tables can have this lock, so that no other role can hold up a station
+/// that migrates when it starts.
+const LOCK: &str = "LOCK TABLE {schema}.refinery_schema_history IN SHARE ROW EXCLUSIVE MODE";
+/// Where there is no table yet. Whoever can connect can have it, too; a wait for it is logged.
+const LOCK_TO_BEGIN: &str = "SELECT pg_advisory_xact_lock(hashtext('orbitstream migrate'))";
 const PUT_FIRST: &str = "
     SELECT set_config('search_path',
                       concat_ws(', ', quote_ident($1::text), quote_ident($2::text),

@@ -110,9 +110,10 @@ const FIND: &str = "
                 JOIN pg_catalog.pg_namespace AS space ON space.oid = extension.extnamespace
             WHERE extension.extname = 'timescaledb'),
            EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'),
-           -- shared_preload_libraries itself is shown to few.
+           -- shared_preload_libraries itself is shown to few. The first setting is the loader's, there
+           -- without the extension; the second that of the library, also where it needs no loader.
            EXISTS (SELECT FROM pg_catalog.pg_settings
-                   WHERE name = 'timescaledb.max_background_workers'),
+                   WHERE name IN ('timescaledb.max_background_workers', 'timescaledb.license')),
            coalesce(current_setting('timescaledb.license', true), '') = 'apache'";
 
 /// An own function of this name keeps the extension out of a schema.
