@@ -77,6 +77,8 @@ struct Violation {
     score: f32,
     threshold: f32,
     expected: f64,
+    /// The value that violates; of a spike that its end gives away, the one before.
+    observed: f64,
 }
 
 /// The larger of two numbers; the second, when one of them is none. [`f32::max`] never takes the one that is

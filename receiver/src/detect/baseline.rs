@@ -184,6 +184,7 @@ impl Baseline {
             score: share / limit,
             threshold: limit * self.limit,
             expected,
+            observed: sample.value,
         })
     }
 

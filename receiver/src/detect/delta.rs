@@ -143,6 +143,7 @@ impl Delta {
                 score: rough,
                 threshold: ROUGH * usual,
                 expected: from,
+                observed: sample.value,
             });
         }
         // So that noise that has come to stay becomes the rule.
@@ -311,18 +312,21 @@ impl Delta {
         self.offset += step;
         self.way += step.abs() as f32;
         self.jump = self.jump.max(step.abs() as f32);
-        let violation = Finding::Violates(Violation {
+        let violation = Violation {
             since_us: self.since_us,
             score: step.abs() as f32 / threshold,
             threshold,
             expected: sample.value - self.offset,
-        });
+            observed: sample.value,
+        };
         if self.away > 1 && self.is_back(sample, threshold) {
             let is_young_spike = !about.is_mature && self.away <= SPIKE_SAMPLES;
             let finding = self.come_back(about);
-            return if is_young_spike { violation } else { finding };
+            // This sample is as it should be again: the one before was not.
+            let spike = Violation { observed: from, ..violation };
+            return if is_young_spike { Finding::Violates(spike) } else { finding };
         }
-        if about.is_mature { violation } else { Finding::Nothing }
+        if about.is_mature { Finding::Violates(violation) } else { Finding::Nothing }
     }
 }
 

@@ -87,6 +87,7 @@ impl Ewma {
             score: size / limit,
             threshold: limit,
             expected: self.mean,
+            observed: sample.value,
         })
     }
 

@@ -39,6 +39,7 @@ impl Limits {
             score: (1.0 + (sample.value - limit).abs() / rules.width()) as f32,
             threshold: limit as f32,
             expected: limit,
+            observed: sample.value,
         })
     }
 }

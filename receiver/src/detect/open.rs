@@ -135,7 +135,7 @@ impl OpenEvents {
         let reason = match finding {
             Finding::Violates(violation) => {
                 open.clean = 0;
-                open.event.go_on(violation, severity, sample);
+                open.event.go_on(violation, severity, sample.time_us);
                 scene.change(&open.event);
                 return;
             }
@@ -178,10 +178,10 @@ impl OpenEvents {
         };
         let known = self.all.iter_mut().find(|open| open.event.detector == detector);
         if let Some(open) = known {
-            open.event.go_on(violation, severity, sample);
+            open.event.go_on(violation, severity, sample.time_us);
             open.clean = 0;
             scene.change(&open.event);
-        } else if let Some(event) = scene.open(detector, violation, severity, sample) {
+        } else if let Some(event) = scene.open(detector, violation, severity, sample.time_us) {
             self.all.push(Open { event, clean: 0 });
         }
     }

@@ -6,7 +6,7 @@ use protocol::SpacecraftId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CloseReason, Detector, Event, Sample, Severity, Subject, Violation, WatchCounts, orbit::Phase,
+    CloseReason, Detector, Event, Severity, Subject, Violation, WatchCounts, orbit::Phase,
 };
 
 /// What is known around a sample, for the monitor that looks at it.
@@ -55,7 +55,7 @@ impl Scene<'_> {
         detector: Detector,
         violation: Violation,
         severity: Severity,
-        sample: Sample,
+        time_us: i64,
     ) -> Option<Event> {
         let open_max = self.changes.open_max;
         let open_max = if self.is_proven { open_max } else { open_max.div_ceil(2) };
@@ -66,9 +66,9 @@ impl Scene<'_> {
         let Self { station, spacecraft, subject, .. } = *self;
         let id = Event::identity(station, spacecraft, subject, detector, violation.since_us);
         let is_same_incident =
-            self.incident.id != 0 && (sample.time_us - self.incident.at_us).abs() <= INCIDENT_US;
+            self.incident.id != 0 && (time_us - self.incident.at_us).abs() <= INCIDENT_US;
         if !is_same_incident {
-            *self.incident = Incident { id, at_us: sample.time_us };
+            *self.incident = Incident { id, at_us: time_us };
         }
         let event = Event {
             id,
@@ -78,14 +78,14 @@ impl Scene<'_> {
             severity,
             opened_us: violation.since_us,
             // What decides may be a late sample.
-            detected_us: sample.time_us.max(violation.since_us),
-            last_us: sample.time_us.max(violation.since_us),
+            detected_us: time_us.max(violation.since_us),
+            last_us: time_us.max(violation.since_us),
             closed: None,
             score: violation.score,
             threshold: violation.threshold,
             expected: violation.expected as f32,
-            observed: sample.value as f32,
-            peak: sample.value as f32,
+            observed: violation.observed as f32,
+            peak: violation.observed as f32,
             samples: 1,
             incident: self.incident.id,
         };
@@ -117,14 +117,15 @@ impl Changes {
 
 impl Event {
     /// One more sample that violates.
-    pub(super) fn go_on(&mut self, violation: Violation, severity: Severity, sample: Sample) {
-        self.last_us = self.last_us.max(sample.time_us);
+    pub(super) fn go_on(&mut self, violation: Violation, severity: Severity, time_us: i64) {
+        self.last_us = self.last_us.max(time_us);
         self.samples = self.samples.saturating_add(1);
         self.severity = self.severity.max(severity);
         self.score = self.score.max(violation.score);
         let off = |value: f32| (value - self.expected).abs();
-        if off(sample.value as f32) > off(self.peak) {
-            self.peak = sample.value as f32;
+        let observed = violation.observed as f32;
+        if off(observed) > off(self.peak) {
+            self.peak = observed;
         }
     }
 }

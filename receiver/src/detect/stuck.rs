@@ -62,6 +62,7 @@ impl Stuck {
             score: self.run as f32 / limit as f32,
             threshold: limit as f32,
             expected: sample.value,
+            observed: sample.value,
         })
     }
 

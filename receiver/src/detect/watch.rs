@@ -441,10 +441,10 @@ impl Satellite {
                 score: 1.0,
                 threshold: settings.silence_us as f32 / 1e6,
                 expected: 0.0,
+                observed: quiet_us as f64 / 1e6,
             };
             let time_us = stream.heard_us + quiet_us;
-            let observed = Sample { time_us, value: quiet_us as f64 / 1e6 };
-            stream.silence = scene.open(Detector::Silence, violation, Severity::Warning, observed);
+            stream.silence = scene.open(Detector::Silence, violation, Severity::Warning, time_us);
         }
     }
 }

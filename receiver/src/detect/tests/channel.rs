@@ -121,6 +121,8 @@ fn a_young_channel_waits_until_a_spike_is_over() {
     let event = channel.only();
     assert_eq!(event.opened_us, time_us);
     assert!((1..=5).contains(&((event.detected_us - time_us) / SECOND_US)), "{event:?}");
+    // It is about the spike, not about the sample that gave it away.
+    assert_eq!((event.observed, event.peak), (USUAL as f32 + 5.0, USUAL as f32 + 5.0));
     // A step that stays may be nature.
     channel.about(USUAL + 5.0, 200);
     channel.usual(100);
