@@ -151,7 +151,7 @@ impl Yamcs {
         let log = fs::read_to_string(&self.log)?;
         ensure!(log.contains(INFO), "the log has no colours to know warnings by:\n{log}");
         let lines = log.lines().filter(|line| COLOURS.iter().any(|colour| line.contains(colour)));
-        // Told to everybody who does not set one.
+        // Yamcs warns so unless a secret key is configured.
         Ok(lines.filter(|line| !line.contains("secret key")).map(str::to_owned).collect())
     }
 
