@@ -92,10 +92,11 @@ impl Grafana {
         let provisioning = fs::canonicalize(PROVISIONING)
             .with_context(|| format!("cannot find Grafana's provisioning in {PROVISIONING}"))?;
         let data = folder.join("grafana");
-        fs::create_dir_all(&data)?;
+        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         // Without one, a file in its home would be read.
         let configuration = data.join("grafana.ini");
-        fs::write(&configuration, "# All settings come from the environment.\n")?;
+        fs::write(&configuration, "# All settings come from the environment.\n")
+            .with_context(|| format!("cannot write {}", configuration.display()))?;
         let address = free_address(PORT, |address| TcpListener::bind(address).is_ok())?;
         let port = address.rsplit(':').next().unwrap_or_default();
         command

@@ -53,11 +53,11 @@ fn run(options: &Options) -> Result<()> {
     let target = target()?;
     let source = source(&database_url(options, &target)?)?;
     let folder = target.join("grafana");
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let password = kept_password(&folder.join("password"))?;
     let started = Grafana::start_if_installed(&source, Access::Admin(&password), &folder)?;
     let mut grafana = started.context(NOT_FOUND)?;
-    outln!("Starting Grafana on {} ...", source.address)?;
+    outln!("Starting Grafana for the database at {} ...", source.address)?;
     grafana.wait_until_ready()?;
     outln!("Grafana    {}", grafana.url())?;
     outln!("user       admin")?;

@@ -54,7 +54,11 @@ impl Trouble {
         let last = error.to_string();
         let is_over = matches!(error, Error::OutOfTime | Error::Unchecked);
         let cause = if is_over && !self.cause.is_empty() { &self.cause } else { &last };
-        tracing::error!("gave up, {samples} samples of the last batch are not stored: {cause}");
+        if samples == 0 {
+            tracing::warn!("the last rows of link health are not stored: {cause}");
+        } else {
+            tracing::error!("gave up, {samples} samples of the last batch are not stored: {cause}");
+        }
     }
 
     /// There will be no further attempt, and need not be: the journal has everything.
