@@ -165,13 +165,19 @@ fn find(column: &str) -> Option<(&'static Kind, usize, Quantity)> {
 }
 
 fn fault(index: Option<usize>, field: &str, problem: &str) -> Fault {
-    Fault::Field { index, field: field.into(), problem: problem.into() }
+    // A key may be as long as the body.
+    let mut shown: String = field.chars().take(FIELD_SHOWN_MAX).collect();
+    if shown.len() < field.len() {
+        shown.push('…');
+    }
+    Fault::Field { index, field: shown, problem: problem.into() }
 }
 
 fn position(index: Option<usize>) -> String {
     index.map(|index| format!("element {index}: ")).unwrap_or_default()
 }
 
+const FIELD_SHOWN_MAX: usize = 60;
 const SATELLITE_ID: &str = "satellite_id";
 const TIME: &str = "time";
 /// Short for [`CPU_TEMP`].
@@ -222,6 +228,7 @@ mod tests {
             (r#"{"satellite_id": "SAT-01"}"#, "channels: there is none"),
             (r#"{"satellite_id": "SAT-01", "tmp": 50}"#, "tmp: unknown"),
             (r#"{"satellite_id": "SAT-01", "flags": 1}"#, "flags: unknown"),
+            (&*format!(r#"{{"satellite_id": "SAT-01", "{}": 1}}"#, "é".repeat(70)), "é…: unknown"),
             (r#"{"satellite_id": "SAT-01", "temp": 1e9}"#, "temp: out of range: expected -327.68"),
             (r#"{"satellite_id": "SAT-01", "temp": "hot"}"#, "temp: expected a number"),
             (r#"{"satellite_id": "SAT-01", "temp": null}"#, "temp: expected a number"),

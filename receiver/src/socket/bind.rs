@@ -120,6 +120,11 @@ fn bind(
     if address.is_ipv6() {
         // Without it the kernel's own default counts (net.ipv6.bindv6only).
         socket.set_only_v6(beside.has_ipv4).map_err(fail)?;
+        if beside.has_ipv4 && address.ip().is_unspecified() {
+            tracing::info!(
+                "{address} receives IPv6 only, since IPv4 addresses or groups of its port are given, too"
+            );
+        }
     }
     if let Some(group) = group {
         socket.set_reuse_address(true).map_err(fail)?;

@@ -45,7 +45,7 @@ pub(super) async fn take_name(
     station: &str,
 ) -> Result<Result<(), Occupied>, tokio_postgres::Error> {
     client.batch_execute(NOTICE_A_LOST_HOLDER).await?;
-    try_lock(client, &format!("orbitstream station {schema} {station}")).await
+    try_lock(client, &format!("orbitstream station {schema:?} {station:?}")).await
 }
 
 async fn try_lock(

@@ -10,6 +10,7 @@ use super::{
     lock_wait::{self, LockWait},
     run_lock::{self, Occupied},
     tables::{Obstacle, Tables, read_only},
+    timescaledb::Extension,
 };
 use crate::address::ConnectError;
 
@@ -181,6 +182,9 @@ impl Lookout {
             Some(_) => {}
         }
         tables.check(&self.client).await??;
+        if has_timescaledb(&self.client, &tables).await? {
+            Extension::find(&self.client).await?.check_for_hypertables()?;
+        }
         match read_only(&self.client).await? {
             Some(obstacle) => Err(obstacle.into()),
             None => Ok(tables),
