@@ -30,7 +30,7 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 impl Parameters {
     pub(crate) fn take_from(text: &str) -> Result<Self, AddressError> {
         match without_scheme(text) {
-            // Where the password ends cannot be told, and so not which parts may be shown.
+            // Where the password ends is unknown, and so is which parts may be shown.
             Some(rest) if rest.matches('@').nth(1).is_some() => Err(AddressError::Encoding),
             Some(_) => Ok(Self::take_from_url(text)),
             None => Self::take_from_pairs(text),

@@ -52,7 +52,7 @@ class Comparison:
 
 
 def engineering(raw, step):
-    """The value of so many steps, as docs/protocol.md says."""
+    """The value of a number of steps, as docs/protocol.md says."""
     steps = round(1 / step)
     return raw / steps if steps and 1 / steps == step else raw * step
 

@@ -66,7 +66,7 @@ pub struct Source {
 pub enum Access<'a> {
     /// Whoever reaches this machine's loopback may look, and nothing else.
     LookOnly,
-    /// The user `admin` with this password may do everything, nobody else anything. The password
+    /// The user `admin` with this password has all rights; there is no anonymous access. The password
     /// holds only for a folder that is new.
     Admin(&'a str),
 }
@@ -159,7 +159,7 @@ impl Grafana {
     }
 }
 
-/// A password that nobody can guess.
+/// A random password of 128 bits.
 pub fn random_password() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

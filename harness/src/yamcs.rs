@@ -102,15 +102,15 @@ impl Yamcs {
         Ok(count.parse()?)
     }
 
-    /// Waits until so many packets have come; they are recorded a little later.
+    /// Waits until that number of packets has come; they are recorded a little later.
     pub fn wait_for(&mut self, packets: u64) -> Result<()> {
         self.wait_until("all have come", Duration::from_secs(60), |yamcs| {
             Ok(yamcs.received()? >= packets)
         })
     }
 
-    /// Every packet that it has recorded, oldest first: name, time of reception, number. So many are
-    /// waited for.
+    /// Every packet that it has recorded, oldest first: name, time of reception, number. Waits for
+    /// `wanted` of them.
     pub fn packets(&self, wanted: usize) -> Result<Vec<Value>> {
         let path = format!("archive/{INSTANCE}/packets?order=asc&limit={VALUES_MAX}");
         self.get_all(&path, "packet", wanted)
@@ -128,8 +128,8 @@ impl Yamcs {
         Ok(array(&extracted["parameterValues"]))
     }
 
-    /// Every value of a parameter that the processor has put out as packets came. So many are waited
-    /// for.
+    /// Every value of a parameter that the processor has put out as packets came. Waits for `wanted`
+    /// of them.
     pub fn history(&self, parameter: &str, wanted: usize) -> Result<Vec<Value>> {
         let path = format!(
             "archive/{INSTANCE}/parameters/OrbitStream/{parameter}?source=ParameterArchive&order=asc\

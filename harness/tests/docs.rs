@@ -131,7 +131,7 @@ fn every_column_is_described() -> Result<()> {
     Ok(())
 }
 
-/// Tables, and views that are not made of columns of tables in a way that is told of all at once.
+/// Tables, and views whose columns are not described as a group.
 const COLUMNS: &str = "
     SELECT table_name, column_name
     FROM information_schema.columns

@@ -225,7 +225,7 @@ fn a_station_receives_unicast_and_its_group_beside_another_station() -> Result<(
     let first = Ground::start(Tables::Plain, &[&listen, interface])?;
     let second = Ground::start(Tables::Plain, &[&listen, "--multicast-interface=127.0.0.1"])?;
     let sent = fly_to(&group, first.folder.path(), &["--multicast-interface=127.0.0.1"])?;
-    // Nobody has joined this one.
+    // No station has joined this one.
     fly_to(&other, second.folder.path(), &["--multicast-interface=lo", "--multicast-ttl=0"])?;
     for ground in [first, second] {
         sender(2)?.send_to(&frame(9, 0, 0)?, ground.station.target())?;

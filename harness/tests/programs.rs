@@ -220,7 +220,7 @@ fn programs() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The writing end of a pipe that nobody reads.
+/// The writing end of a pipe whose reading end is closed.
 fn closed_pipe() -> io::Result<Stdio> {
     let (reader, writer) = io::pipe()?;
     drop(reader);
@@ -261,7 +261,7 @@ fn chunks(mut master: File) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut buffer = [0; 4_096];
-        // EIO when nobody has the other side open any more.
+        // EIO when the other side is closed.
         while let Ok(count @ 1..) = master.read(&mut buffer) {
             if sender.send(buffer[..count].to_vec()).is_err() {
                 break;

@@ -193,7 +193,7 @@ async fn new_connections_are_refused_while_old_ones_go_on() -> Result<()> {
     let proxy = proxy()?;
     let client = connect(&proxy).await?;
     proxy.set_passage(Passage::Refused)?;
-    let error = connect(&proxy).await.err().context("nobody listens")?;
+    let error = connect(&proxy).await.err().context("nothing listens")?;
     assert!(format!("{error:?}").contains("refused"), "{error:?}");
     client.query_one("SELECT 1", &[]).await?;
     proxy.set_passage(Passage::Open)?;

@@ -151,7 +151,7 @@ proptest! {
     }
 }
 
-/// A decimal of exactly so many places, written with integers alone.
+/// A decimal with `places` places, written with integers alone.
 fn decimal(raw: i64, places: u32) -> String {
     let unit = 10_u64.pow(places);
     let (whole, part) = (raw.unsigned_abs() / unit, raw.unsigned_abs() % unit);

@@ -2,7 +2,7 @@
 //! `/metrics`.
 //!
 //! An observation is a few relaxed additions, made once a batch, a chunk or a synchronisation and
-//! never once a frame; nobody waits for anybody. A reader may see an observation in the sum and not
+//! never once a frame; no thread waits for another. A reader may see an observation in the sum and not
 //! yet in its bucket: the count is always the buckets' own.
 
 use std::{
@@ -27,7 +27,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Adds so many observations of one duration.
+    /// Adds `times` observations of one duration.
     pub fn observe(&self, duration: Duration, times: u64) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MS.partition_point(|&bound| bound * US_PER_MS < us);

@@ -108,7 +108,7 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     let mut has_warned = false;
     let mut watch = |frames| {
         if !has_warned && refusals.load(Ordering::Relaxed) > 0 {
-            progress.say(&nobody_listens(&plan));
+            progress.say(&nothing_listens(&plan));
             has_warned = true;
         }
         progress.update(frames);
@@ -124,7 +124,7 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     let sent = outlet.frames_sent();
     let refused = refused(&outlet, &refusals);
     if refused > 0 && !has_warned {
-        output::note(format_args!("{}", nobody_listens(&plan)));
+        output::note(format_args!("{}", nothing_listens(&plan)));
     }
 
     // A flight that failed half-way still says what it did.
@@ -147,7 +147,7 @@ fn launch(options: &Options) -> anyhow::Result<()> {
     }
     let refused = match refused {
         0 => String::new(),
-        times => format!("; refused {} times while nobody listened", HumanCount(times)),
+        times => format!("; refused {} times while nothing listened", HumanCount(times)),
     };
     output::text(format_args!(
         "{} frames generated, {} sent in {:.1} s: {} frames/s{refused}\n",
@@ -227,7 +227,7 @@ fn announce(plan: &Plan, constellation: &Constellation, options: &Options, now: 
     }
 }
 
-/// How often the target has said that nobody listens, up to the last datagram.
+/// How often the target has said that nothing listens, up to the last datagram.
 fn refused(outlet: &Outlet, refusals: &AtomicU64) -> u64 {
     if let Some(udp) = &outlet.udp {
         udp.finish();
@@ -235,10 +235,10 @@ fn refused(outlet: &Outlet, refusals: &AtomicU64) -> u64 {
     refusals.load(Ordering::Relaxed)
 }
 
-fn nobody_listens(plan: &Plan) -> String {
+fn nothing_listens(plan: &Plan) -> String {
     let target = plan.target.as_ref().map_or("the target", |target| &*target.authority);
     format!(
-        "WARN: nobody listens on {target} (port unreachable): start a receiver there, or give \
+        "WARN: nothing listens on {target} (port unreachable): start a receiver there, or give \
          another --target; sending goes on"
     )
 }

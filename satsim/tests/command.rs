@@ -18,7 +18,7 @@ fn unlimited_sends_the_count_with_nobody_listening() {
     let options = format!("--target {target} --unlimited --count 100003");
     let output = succeed(&format!("{options} --report {}", truth.display()));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.matches("WARN: nobody listens on").count(), 1, "{said}");
+    assert_eq!(said.matches("WARN: nothing listens on").count(), 1, "{said}");
     assert!(said.contains(&target.to_string()) && said.contains("--target"), "{said}");
     let summary = String::from_utf8(output.stdout).unwrap();
     assert!(summary.contains("100,003 sent") && summary.contains("; refused "), "{summary}");

@@ -119,11 +119,11 @@ impl Container {
 
 /// What has become of a packet, and how many fragments were given up besides.
 enum Taken {
-    /// A datagram, of so many packets.
+    /// A datagram, and of how many packets.
     Datagram { packets: u64, given_up: u64 },
     /// A part of a datagram that is not complete.
     Fragment { given_up: u64 },
-    /// So many packets that are no datagram.
+    /// Packets that are no datagram.
     Nothing { why: Unused, packets: u64, given_up: u64 },
 }
 

@@ -204,7 +204,7 @@ async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
     let (send, done) = tokio::sync::oneshot::channel();
-    // Nobody waits for it any more if it cannot be sent.
+    // It cannot be sent after the command was interrupted.
     let _thread = start(name, move || drop(send.send(work())))?;
     done.await.map_err(|_| anyhow!("the thread {name} panicked"))
 }

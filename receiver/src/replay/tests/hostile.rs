@@ -1,4 +1,4 @@
-//! Files that nobody's tool has written: no panic, no packet counted twice, bounded memory.
+//! Files that no tool writes: no panic, no packet counted twice, bounded memory.
 
 use allocation_counter::measure;
 use proptest::prelude::*;
